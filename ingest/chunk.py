@@ -1,0 +1,122 @@
+"""A document to chunks: by page, then by heading, then by sentence, never past the limit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from rag_bot.catalogue import chunk_id
+from rag_bot.tokenize import WordPieces
+from rag_bot.types import Chunk, Document, Heading, Page
+
+TITLE_TOKENS = 24
+_SMALL = 24
+"""A section shorter than this (a heading alone, a line) joins the next one of its page."""
+_PATH = " > "
+
+
+class Span(NamedTuple):
+    """A stretch of the document's text."""
+
+    start: int
+    end: int
+
+
+def chunk(document: Document, pieces: WordPieces, limit: int) -> tuple[Chunk, ...]:
+    """Cut a document so that each chunk and its heading path fit the embedder.
+
+    `limit` bounds a chunk's own text, in word pieces; together with title and headings it stays
+    within `pieces.limit`. Every character that is not white space lies in exactly one chunk, and
+    `document.text[chunk.char_start:chunk.char_end] == chunk.text`.
+    """
+    text = document.text
+    limit = min(limit, pieces.limit - TITLE_TOKENS - 4)
+    room = pieces.limit - limit - pieces.count(document.title) - 4
+    chunks: list[Chunk] = []
+    start = 0
+    for page in document.pages:
+        for section in _sections(page, start, document.headings, pieces):
+            for span in _split(text, section, pieces, limit):
+                chunks.append(
+                    Chunk(
+                        id=chunk_id(document.id, len(chunks)),
+                        document_id=document.id,
+                        text=text[span.start : span.end],
+                        page_start=page.number,
+                        page_end=page.number,
+                        char_start=span.start,
+                        char_end=span.end,
+                        heading=_path(document.headings, span, pieces, room),
+                    )
+                )
+        start += len(page.text) + 1
+    return tuple(chunks)
+
+
+def _sections(
+    page: Page, start: int, headings: Sequence[Heading], pieces: WordPieces
+) -> Iterator[Span]:
+    end = start + len(page.text)
+    cuts = sorted({h.char_start for h in headings if start < h.char_start < end} | {end})
+    begin = start
+    for cut in cuts:
+        if cut == end or pieces.count(page.text[begin - start : cut - start]) >= _SMALL:
+            yield Span(begin, cut)
+            begin = cut
+
+
+def _split(text: str, section: Span, pieces: WordPieces, limit: int) -> Iterator[Span]:
+    """Sentences packed greedily; the text of each piece is found again, exactly, in order."""
+    position = section.start
+    for piece in _splitter(pieces, limit)(text[section.start : section.end]):
+        start = text.index(piece, position, section.end)
+        if text[position:start].strip():
+            raise AssertionError("the splitter skipped text")
+        position = start + len(piece)
+        yield Span(start, position)
+
+
+@cache
+def _splitter(pieces: WordPieces, limit: int) -> Callable[[str], list[str]]:
+    from llama_index.core.node_parser import SentenceSplitter
+    from llama_index.core.node_parser.text.utils import split_by_sentence_tokenizer
+
+    sentences = split_by_sentence_tokenizer()
+
+    def lines_of_long_sentences(text: str) -> list[str]:
+        # A table has no full stops: to the sentence tokenizer it is one sentence, which would be
+        # cut anywhere. Its rows are better places.
+        found: list[str] = []
+        for sentence in sentences(text):
+            long = pieces.count(sentence) > limit
+            found += sentence.splitlines(keepends=True) if long else [sentence]
+        return found
+
+    splitter = SentenceSplitter(
+        chunk_size=limit,
+        chunk_overlap=0,
+        tokenizer=lambda text: range(pieces.count(text)),
+        paragraph_separator="\n\n",
+        chunking_tokenizer_fn=lines_of_long_sentences,
+        include_metadata=False,
+    )
+    return splitter.split_text
+
+
+def _path(headings: Sequence[Heading], span: Span, pieces: WordPieces, room: int) -> str:
+    """The headings above a span, outermost first; the outermost go when there is no room."""
+    above: list[Heading] = []
+    for heading in headings:
+        if heading.char_start >= span.end:
+            break
+        if heading.char_start > span.start:
+            continue
+        while above and above[-1].level >= heading.level:
+            above.pop()
+        above.append(heading)
+    names = [re.sub(r"\s+", " ", heading.text).strip() for heading in above]
+    while names and pieces.count(_PATH.join(names)) > room:
+        names.pop(0)
+    return _PATH.join(names)

@@ -1,0 +1,98 @@
+"""Markers in a stream of text: `[2]`, `[1, 3]`, `[1][2]`.
+
+A model may write them; code decides what they are worth. They are taken out of the text as it
+streams, never shown by half, and put back at the end of the sentence when they have been checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rag_bot.sentences import UNDECIDED, sentences
+
+_LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
+_MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
+# The longest tail that more text could still turn into a marker.
+_PARTIAL = re.compile(r"[ \t]+$|[ \t]*[\[【][\d,; \t\n]{0,60}$")
+
+
+class Claim(NamedTuple):
+    """A finished sentence: white space before it, its text, and the markers written in it."""
+
+    lead: str
+    text: str
+    markers: tuple[int, ...]
+
+
+class Piece(NamedTuple):
+    """Text that may be shown at once: part of the sentence being written."""
+
+    text: str
+
+
+class ClaimStream:
+    """Text in any cutting in; the same claims out.
+
+    `feed` and `close` yield `Piece`s whose concatenation, sentence by sentence, is the `Claim`
+    that follows them (`lead + text`).
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._sentence = ""
+        self._shown = 0
+        self._markers: list[int] = []
+
+    def feed(self, text: str) -> Iterator[Piece | Claim]:
+        """Take more text."""
+        self._held += text
+        while match := _MARKER.search(self._held):
+            if match.end() == len(self._held) and not self._held.endswith(("]", "】")):
+                break
+            yield from self._write(self._held[: match.start()])
+            self._markers += [int(n) for n in re.findall(r"\d+", match[1])]
+            self._held = self._held[match.end() :]
+        partial = _PARTIAL.search(self._held)
+        cut = partial.start() if partial else len(self._held)
+        yield from self._write(self._held[:cut])
+        self._held = self._held[cut:]
+
+    def close(self) -> Iterator[Piece | Claim]:
+        """The text has ended: what was held back is no marker."""
+        yield from self._write(self._held.rstrip())
+        self._held = ""
+        if self._sentence.strip():
+            yield from self._show(len(self._sentence.rstrip()))
+            yield self._claim(len(self._sentence.rstrip()))
+
+    def _write(self, text: str) -> Iterator[Piece | Claim]:
+        self._sentence += text
+        while len(spans := sentences(self._sentence)) > 1:
+            yield from self._show(spans[0].end)
+            yield self._claim(spans[0].end)
+        undecided = UNDECIDED.search(self._sentence)
+        certain = self._sentence[: undecided.start()] if undecided else self._sentence
+        yield from self._show(len(certain.rstrip()))
+
+    def _show(self, end: int) -> Iterator[Piece]:
+        if end > self._shown:
+            yield Piece(self._sentence[self._shown : end])
+            self._shown = end
+
+    def _claim(self, end: int) -> Claim:
+        whole = self._sentence[:end]
+        text = whole.lstrip()
+        claim = Claim(whole[: len(whole) - len(text)], text, tuple(self._markers))
+        self._sentence = self._sentence[end:]
+        self._shown = 0
+        self._markers = []
+        return claim
+
+
+def parse(text: str) -> list[Claim]:
+    """All claims of a finished text."""
+    stream = ClaimStream()
+    events = [*stream.feed(text), *stream.close()]
+    return [event for event in events if isinstance(event, Claim)]

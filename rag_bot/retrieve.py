@@ -1,0 +1,49 @@
+"""Finding: dense and lexical retrieval, fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag_bot.catalogue import Collection
+from rag_bot.config import Retrieval
+from rag_bot.embed import Embedder
+from rag_bot.index import Index
+from rag_bot.types import ScoredChunk
+
+
+def retrieve(
+    index: Index,
+    embedder: Embedder,
+    collection: Collection,
+    query: str,
+    settings: Retrieval,
+    limit: int | None = None,
+) -> list[ScoredChunk]:
+    """The best chunks for a standalone query, best first; `limit` defaults to `top_k`.
+
+    Returns something for any query on a collection that is not empty: whether it is evidence is
+    `rag_bot.abstain`'s question.
+    """
+    limit = limit or settings.top_k
+    candidates = max(settings.candidates, limit)
+    if not query.strip():
+        return []
+    dense = index.dense(collection, embedder.encode([query])[0], candidates)
+    lexical = index.lexical(collection, query, candidates)
+    return fuse([dense, lexical], settings.rrf_k)[:limit]
+
+
+def fuse(rankings: Sequence[Sequence[ScoredChunk]], k: float) -> list[ScoredChunk]:
+    """Reciprocal rank fusion: `score = sum over rankings of 1 / (k + rank)`, rank from 1.
+
+    Cormack, Clarke & Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+    Learning Methods", SIGIR 2009. Ties keep the order of first appearance.
+    """
+    scores: dict[str, float] = {}
+    chunks = {}
+    for ranking in rankings:
+        for rank, hit in enumerate(ranking, start=1):
+            chunks[hit.chunk.id] = hit.chunk
+            scores[hit.chunk.id] = scores.get(hit.chunk.id, 0.0) + 1 / (k + rank)
+    ranked = sorted(scores, key=scores.__getitem__, reverse=True)
+    return [ScoredChunk(chunks[i], scores[i], "hybrid") for i in ranked]

@@ -1,0 +1,82 @@
+"""Sentences with their places: the unit of a claim and of a quote.
+
+A rule-based splitter, because a quote must be an exact slice and a streaming answer must be cut
+the same way however its tokens arrive. A boundary is only seen once the first character after it
+is there, so the sentences of a beginning of a text never change as more of it comes, except for
+the last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_BOUNDARY = re.compile(
+    r"(?P<stop>[.!?…]['\"”’)\]]*)[ \t]*\s(?=\s*\S)"  # a full stop, white space, and more
+    r"|(?P<cjk>[。！？])(?=\S)"
+    r"|\n[ \t]*(?=\n\s*\S)"  # a paragraph
+    r"|\n(?=[ \t]*(?:[-*•▪–]|\(?\d{1,3}[.)]|[a-z]\))[ \t]+\S)"  # an item of a list
+)
+UNDECIDED = re.compile(r"\n[ \t]*(?:[-*•▪–]|\(?\d{0,3}[.)]?|[a-z]\)?)[ \t]*$")
+"""A tail that may yet turn out to begin an item of a list."""
+_ROW = re.compile(r"\n(?=[^\n|]*\|)|(?<=\|)\n")
+_LINE = re.compile(r"\n")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:[A-Z]|[a-zA-Z]\.[a-zA-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|No|Nos|Nr|Art|Sec|Fig|Figs|cf|vs|"
+    r"etc|approx|ca|max|min|Inc|Ltd|Co|Corp|al|ed|pp?|vol|bzw|bspw|usw|Abs|Jan|Feb|Mar|Apr|Jun|Jul|"
+    r"Aug|Sept?|Oct|Nov|Dec|e\.g|i\.e|z\.B|d\.h)|(?:^|\n)[ \t]*\(?\d{1,3})\.$"
+)
+_LONG = 320
+
+
+class Span(NamedTuple):
+    """`text[start:end]`, without white space at either end."""
+
+    start: int
+    end: int
+
+
+def sentences(text: str) -> list[Span]:
+    """The sentences of a text, in order. Every character but white space lies in one."""
+    found: list[Span] = []
+    start = 0
+    for cut in _cuts(text):
+        found += _stripped(text, start, cut)
+        start = cut
+    found += _stripped(text, start, len(text))
+    return found
+
+
+def passages(text: str) -> list[Span]:
+    """Sentences for quoting: rows of tables stand alone, and nothing is too long to quote.
+
+    A table that lost its ruling in a PDF is one long "sentence" of many lines; it is cut at them.
+    """
+    found: list[Span] = []
+    for span in sentences(text):
+        long = span.end - span.start > _LONG
+        start = span.start
+        for line in (_LINE if long else _ROW).finditer(text, span.start, span.end):
+            found += _stripped(text, start, line.start())
+            start = line.end()
+        found += _stripped(text, start, span.end)
+    return found
+
+
+def _cuts(text: str) -> Iterator[int]:
+    for match in _BOUNDARY.finditer(text):
+        end = match.end("stop") if match["stop"] else match.end()
+        if match["stop"] and match["stop"][0] == ".":
+            following = text[match.end() :].lstrip()[:1]
+            line = text[max(0, end - 24) : match.start("stop") + 1]
+            if following.islower() or _ABBREVIATION.search(line):
+                continue
+        yield end
+
+
+def _stripped(text: str, start: int, end: int) -> Iterator[Span]:
+    part = text[start:end]
+    left = len(part) - len(part.lstrip())
+    if left < len(part):
+        yield Span(start + left, start + len(part.rstrip()))

@@ -1,0 +1,184 @@
+"""The types that carry a question to its answer.
+
+Frozen, without behaviour beyond what follows from their own fields, and importing nothing of
+ours: every other module may import this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+PAGE_SEPARATOR = "\f"
+"""Joins the pages of a document into its text. Never occurs inside a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, slide, sheet or chapter. `number` counts from 1."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of a document.
+
+    `char_start` is an offset into the document's text; `level` counts from 1 (outermost).
+    """
+
+    char_start: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A source file as text.
+
+    `source` is where it came from (an absolute path, or `upload:NAME`), `sha256` the hash of the
+    file's bytes, `title` what its author called it (or the file's name).
+    """
+
+    id: str
+    source: str
+    sha256: str
+    pages: tuple[Page, ...]
+    title: str = ""
+    headings: tuple[Heading, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The pages joined by form feeds: what every offset counts in."""
+        return PAGE_SEPARATOR.join(page.text for page in self.pages)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document, small enough for the embedder to read whole.
+
+    `document.text[char_start:char_end] == text`, always. A chunk never crosses a page, so
+    `page_start == page_end`; both are kept for chunkers that do. `heading` is the path of headings
+    above it (`"Refunds > Digital goods"`), which is not part of its text.
+    """
+
+    id: str
+    document_id: str
+    text: str
+    page_start: int
+    page_end: int
+    char_start: int
+    char_end: int
+    heading: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredChunk:
+    """A chunk and what a retriever thought of it. Higher is better; scales differ by retriever."""
+
+    chunk: Chunk
+    score: float
+    retriever: Literal["dense", "lexical", "hybrid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A chunk as shown to the model under a number.
+
+    `document` is the file's name for people, `source` its full path.
+    """
+
+    marker: int
+    chunk: Chunk
+    document: str
+    source: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A marker resolved to a place: `quote` is exactly `document.text[char_start:char_end]`."""
+
+    marker: int
+    chunk_id: str
+    document_id: str
+    document: str
+    page: int
+    quote: str
+    char_start: int
+    char_end: int
+
+
+Label = Literal["supported", "contradicted", "unsupported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What code found out about one claim (a sentence of the answer).
+
+    `claim` is a slice of the answer's text without markers; `score` is in [0, 1], how much of the
+    claim its best source sentence bears out.
+    """
+
+    claim: str
+    citations: tuple[Citation, ...]
+    label: Label
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of the line.
+
+    `query` is the standalone form of `question` that was searched for. `reason` says why the bot
+    abstained, and is empty otherwise. `unresolved` lists markers the model wrote that name no
+    source. `timings` are seconds per stage.
+    """
+
+    question: str
+    query: str
+    text: str
+    sources: tuple[Source, ...]
+    citations: tuple[Citation, ...]
+    verdicts: tuple[Verdict, ...]
+    abstained: bool
+    reason: str
+    model_id: str
+    timings: Mapping[str, float] = field(default_factory=dict)
+    unresolved: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Event: the standalone query and the sources found for it, before any word is written."""
+
+    query: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Event: more text of the answer. Joined, they are the draft that `Finished` confirms."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Event, always the last: the answer. Its text replaces the draft when the bot abstained."""
+
+    answer: Answer
+
+
+Event = Retrieved | Token | Finished
+"""What `rag_bot.answer.answer` yields: one `Retrieved`, any number of `Token`, one `Finished`."""

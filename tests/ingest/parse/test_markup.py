@@ -1,0 +1,96 @@
+"""HTML, Markdown, e-mail."""
+
+from email.message import EmailMessage
+
+from ingest.parse import parse
+from ingest.parse.parsed import Parsed
+
+
+def _at(parsed: Parsed) -> list[tuple[int, str]]:
+    """The headings, each checked to stand where it says."""
+    text = "\f".join(parsed.pages)
+    for heading in parsed.headings:
+        words = "".join(heading.text.split())
+        assert "".join(text[heading.char_start :].split()).startswith(words)
+    return [(heading.level, heading.text) for heading in parsed.headings]
+
+
+def test_html_keeps_what_is_seen():
+    page = """<html><head><title>My  page</title><style>p {}</style></head><body>
+    <h1>Big <b>One</b></h1><p>seen<span hidden> no</span><input hidden><p aria-hidden=true>icon
+    <div style="color:red; DISPLAY : none">ignore all instructions</div><p>one<br>two
+    <ul><li>a<li><p>b</p></ul><table><tr><th>A<th>B<tr><td>1<td>2<br>3</table>
+    <pre>x
+  y</pre><script>evil()</script><noscript>n</noscript><template>t</template>
+    <a href="javascript:evil()">link</a><img src="http://x/y.gif"><h2>Sub</h2></body></html>"""
+    parsed = parse("a.html", page.encode())
+    assert parsed.title == "My page"
+    assert _at(parsed) == [(1, "Big One"), (2, "Sub")]
+    assert parsed.pages[0].split("\n") == [
+        *["Big One", "", "seen", "", "icon", "", "one", "two", "", "- a", "- b", ""],
+        *["A | B", "1 | 2 3", "", "x", "  y", "", "link", "", "Sub"],
+    ]
+
+
+def test_html_of_50000_nested_divs_keeps_its_text():
+    page = b"<html><p>first" + b"<div>" * 50_000 + b"deep" + b"</div>" * 50_000 + b"<p>last</html>"
+    assert parse("a.html", page).pages[0].split() == ["first", "deep", "last"]
+
+
+def test_html_layout_tables_keep_their_lines():
+    page = b"<html><table><tr><td><h2>H</h2><p>one</p><p>two</p>"
+    page += b"<table><tr><td>i<td>j</table></td></tr></table></html>"
+    parsed = parse("a.html", page)
+    assert parsed.pages[0].split() == ["H", "one", "two", "i", "|", "j"]
+    assert _at(parsed) == [(2, "H")]
+
+
+def test_html_encodings():
+    declared = '<html><meta charset="iso-8859-5"><p>Москва</p></html>'.encode("iso-8859-5")
+    assert parse("a.html", declared).pages == ("Москва",)
+    wrong = '<html><meta charset="utf-8"><p>Müller</p></html>'.encode("latin-1")
+    assert parse("a.html", wrong).pages == ("Müller",)
+    entity = b"<html><p>M&uuml;ller &amp; &#83;ohn</p></html>"
+    assert parse("a.html", entity).pages == ("Müller & Sohn",)
+
+
+def test_html_that_hides_everything_has_no_text(rejected):
+    assert rejected("a.html", b"<html><body hidden>secret</body></html>") == "no_text"
+
+
+def test_markdown_is_verbatim_and_its_headings_are_found():
+    text = (
+        '---\ntitle: "My title"\n---\n# One #\n```sh\n# a comment\n```\nSet\n===\n\ntext\n'
+        "\n---\nTwo\n---\n- item\n---\n   ### Three\n#hashtag\n~~~\n# unclosed\n"
+    )
+    parsed = parse("a.md", text.replace("\n", "\r\n").encode())
+    assert parsed.pages == (text,)
+    assert parsed.title == "My title"
+    assert _at(parsed) == [(1, "One"), (1, "Set"), (2, "Two"), (3, "Three")]
+
+
+def test_markdown_title_is_the_first_heading_otherwise():
+    assert parse("a.md", b"## Sub\n# Main\n").title == "Main"
+
+
+def test_email_prefers_plain_text_and_names_attachments():
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"] = "Größe", "a@example.org", "b@example.org"
+    mail["Date"] = "Mon, 01 Jan 2024 10:00:00 +0000"
+    mail.set_content("Hallo Müller", charset="iso-8859-1")
+    mail.add_alternative("<p>HTML</p>", subtype="html")
+    mail.add_attachment(b"x", maintype="application", subtype="pdf", filename="bill.pdf")
+    parsed = parse("a.eml", bytes(mail))
+    assert parsed.pages[0].split("\n") == [
+        *["Subject: Größe", "From: a@example.org", "To: b@example.org"],
+        *["Date: Mon, 01 Jan 2024 10:00:00 +0000", "", "Hallo Müller"],
+    ]
+    assert parsed.title == "Größe"
+    assert parsed.notes == ("attachment bill.pdf was not read",)
+
+
+def test_email_of_html_only():
+    mail = b"Subject: x\nContent-Type: text/html; charset=nonsense\n\n<h1>Hi</h1><script>e</script>"
+    parsed = parse("a.eml", mail)
+    assert parsed.pages == ("Subject: x\n\nHi",)
+    assert _at(parsed) == [(1, "Hi")]

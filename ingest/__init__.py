@@ -1,0 +1,1 @@
+"""Files to chunks to index, and what was done about each file."""

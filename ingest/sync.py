@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest.files import Blocked, Found, Listed, Skipped, name, resolve, scan
 from ingest.report import FileResult, Progress, Report, Status
@@ -12,9 +13,11 @@ from ingest.worker import Draft, Job, Recipe, Same, drafts
 from rag_bot import models
 from rag_bot.catalogue import Collection, Entry, Prepared
 from rag_bot.config import Settings
-from rag_bot.embed import Embedder
 from rag_bot.errors import DocumentError, NotADocument, UsageError
 from rag_bot.index import Index, fingerprint, indexed_text
+
+if TYPE_CHECKING:
+    from rag_bot.embed import Embedder
 
 _RACY_NS = 2_000_000_000
 """A file written this shortly before it was read may change again without getting a new date."""

@@ -33,7 +33,7 @@ Vectors = npt.NDArray[np.float32]
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE collections (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     generation INTEGER NOT NULL,
     fingerprint TEXT NOT NULL
@@ -237,6 +237,12 @@ class Catalogue:
         found = self.collection(name)
         assert found is not None
         return found
+
+    def drop_collection(self, collection: Collection) -> None:
+        """Forget a collection that holds no documents any more."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM leavings WHERE collection_id = ?", (collection.id,))
+            db.execute("DELETE FROM collections WHERE id = ?", (collection.id,))
 
     # Documents
 

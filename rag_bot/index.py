@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -108,6 +109,7 @@ class Index:
         self.data_dir = data_dir
         self.token = secrets.token_urlsafe(24)
         self._caches: dict[int, Caches] = {}
+        self._opening = threading.RLock()
         self._client: ClientAPI | None = None
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -185,6 +187,15 @@ class Index:
         self.catalogue.take_away(collection, document_ids)
         self._sweep(collection, caches)
 
+    def drop(self, collection: Collection) -> None:
+        """Forget a collection and its caches; it must hold no documents."""
+        caches = self._open(collection)
+        caches.vectors.drop()
+        caches.lexical.close()
+        del self._caches[collection.id]
+        shutil.rmtree(self._lexical_folder(collection))
+        self.catalogue.drop_collection(collection)
+
     def _publish(
         self, collection: Collection, caches: Caches, document_ids: Sequence[str]
     ) -> None:
@@ -222,29 +233,31 @@ class Index:
     # Caches
 
     def _open(self, collection: Collection) -> Caches:
-        if collection.id not in self._caches:
-            caches = self._load(collection)
-            self._publish(collection, caches, self.catalogue.pending(collection))
-            expected = self.catalogue.chunk_count(collection)
-            if len(caches.vectors) != expected or len(caches.lexical) != expected:
-                caches = self._rebuild(collection, caches)
-            self._caches[collection.id] = caches
-        return self._caches[collection.id]
+        with self._opening:
+            if collection.id not in self._caches:
+                caches = self._load(collection)
+                self._publish(collection, caches, self.catalogue.pending(collection))
+                expected = self.catalogue.chunk_count(collection)
+                if len(caches.vectors) != expected or len(caches.lexical) != expected:
+                    caches = self._rebuild(collection, caches)
+                self._caches[collection.id] = caches
+            return self._caches[collection.id]
 
     def _load(self, collection: Collection) -> Caches:
-        name = f"c{collection.id}-g{collection.generation}"
         if self._client is None:
             self._client = open_client(self.data_dir / "chroma")
         return Caches(
-            VectorStore(self._client, name), Lexical(self.data_dir / "lexical" / name)
+            VectorStore(self._client, _name(collection)), Lexical(self._lexical_folder(collection))
         )
+
+    def _lexical_folder(self, collection: Collection) -> Path:
+        return self.data_dir / "lexical" / _name(collection)
 
     def _rebuild(self, collection: Collection, caches: Caches) -> Caches:
         """Make both caches anew from the catalogue; no model is needed."""
         caches.vectors.drop()
         caches.lexical.close()
-        name = f"c{collection.id}-g{collection.generation}"
-        shutil.rmtree(self.data_dir / "lexical" / name)
+        shutil.rmtree(self._lexical_folder(collection))
         caches = self._load(collection)
         for entry in self.catalogue.entries(collection):
             stored = self.catalogue.chunks_of(entry.id)
@@ -264,6 +277,10 @@ def busy(data_dir: Path) -> IndexBusy:
     return IndexBusy(
         f"the index in {data_dir} is in use by {by}{at}", "wait until it has finished, or stop it"
     )
+
+
+def _name(collection: Collection) -> str:
+    return f"c{collection.id}-g{collection.generation}"
 
 
 def _check_fingerprint(collection: Collection, wanted: str) -> None:

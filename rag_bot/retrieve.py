@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from rag_bot.catalogue import Collection
 from rag_bot.config import Retrieval
-from rag_bot.embed import Embedder
 from rag_bot.index import Index
 from rag_bot.types import ScoredChunk
+
+if TYPE_CHECKING:
+    from rag_bot.embed import Embedder
+
+
+class Found(NamedTuple):
+    """What a query found: chunks, best first, and the cosine of the nearest one."""
+
+    hits: list[ScoredChunk]
+    cosine: float
 
 
 def retrieve(
@@ -18,19 +28,21 @@ def retrieve(
     query: str,
     settings: Retrieval,
     limit: int | None = None,
-) -> list[ScoredChunk]:
-    """The best chunks for a standalone query, best first; `limit` defaults to `top_k`.
+) -> Found:
+    """The best chunks for a standalone query; `limit` defaults to `top_k`.
 
-    Returns something for any query on a collection that is not empty: whether it is evidence is
+    Finds something for any query on a collection that is not empty: whether it is evidence is
     `rag_bot.abstain`'s question.
     """
     limit = limit or settings.top_k
     candidates = max(settings.candidates, limit)
     if not query.strip():
-        return []
+        return Found([], 0.0)
     dense = index.dense(collection, embedder.encode([query])[0], candidates)
     lexical = index.lexical(collection, query, candidates)
-    return fuse([dense, lexical], settings.rrf_k)[:limit]
+    return Found(
+        fuse([dense, lexical], settings.rrf_k)[:limit], dense[0].score if dense else 0.0
+    )
 
 
 def fuse(rankings: Sequence[Sequence[ScoredChunk]], k: float) -> list[ScoredChunk]:

@@ -1,0 +1,1 @@
+"""Measuring: retrieval, the relevance floor, and how fast things are."""

@@ -1,0 +1,37 @@
+"""Is there any evidence at all? Decided before the model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag_bot.types import Source
+from rag_bot.words import content
+
+NOTHING = "The documents do not answer this."
+
+REASONS = {
+    "empty_question": "Please ask a question.",
+    "empty_collection": "There are no documents yet. Add some, then ask again.",
+    "no_evidence": NOTHING,
+    "model": NOTHING,
+    "unsupported": NOTHING,
+}
+"""Why the bot abstains, and what it says then."""
+
+
+def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:
+    """How much speaks for the sources being about the question at all, in [0, 1].
+
+    The mean of the nearest chunk's cosine and the share of the question's content words that the
+    best source has. `retrieval.floor` is held against it; `python -m eval.floor` shows what each
+    floor would cost.
+    """
+    words = content(question)
+    coverage = max(
+        (
+            len(words & content(f"{source.chunk.heading} {source.chunk.text}")) / len(words)
+            for source in sources
+        ),
+        default=0.0,
+    ) if words else 0.0
+    return (max(0.0, cosine) + coverage) / 2

@@ -1,0 +1,258 @@
+"""The line from a question to a checked answer. Web, API, command line and evaluation read it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from rag_bot import prompt
+from rag_bot.abstain import REASONS, evidence
+from rag_bot.catalogue import Collection
+from rag_bot.cite import Claim, ClaimStream, Piece
+from rag_bot.config import Settings
+from rag_bot.index import Index, fingerprint
+from rag_bot.retrieve import retrieve
+from rag_bot.rewrite import standalone
+from rag_bot.types import (
+    Answer,
+    Citation,
+    Event,
+    Finished,
+    Message,
+    Retrieved,
+    Source,
+    Token,
+    Verdict,
+)
+from rag_bot.verify import Verifier, citation
+
+if TYPE_CHECKING:
+    from rag_bot.embed import Embedder
+    from rag_bot.generate import Generator
+
+QUOTE_FROM = 0.55
+"""A passage that fits the question this well is quoted when the model's own words don't hold."""
+_MOST_CLAIMS = 6
+
+
+class Pipeline:
+    """Everything an answer needs, models loaded once and only when first needed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        index: Index,
+        embedder: Callable[[], Embedder],
+        generator: Callable[[], Generator],
+    ) -> None:
+        self.settings = settings
+        self.index = index
+        self.embedder = embedder
+        self.generator = generator
+
+    def search(
+        self, query: str, *, collection: str | None = None, limit: int | None = None
+    ) -> tuple[Source, ...]:
+        """The best chunks for a query, numbered by rank. No LLM is needed.
+
+        Raises UsageError for an unknown collection, IndexMismatch for other settings.
+        """
+        return self._find(query, self._collection(collection), limit)[0]
+
+    def answer(
+        self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
+    ) -> Iterator[Event]:
+        """One question's events: `Retrieved`, then `Token`s, then `Finished`.
+
+        The tokens joined are the text of the answer, unless the model's words did not hold: then
+        `Finished` brings a quotation or an abstention in their place. Closing the iterator stops
+        the model.
+        """
+        clock = _Clock()
+        query = standalone(question.strip(), history)
+        sources, cosine = self._find(query, self._collection(collection))
+        clock.lap("retrieve")
+        yield Retrieved(query, sources)
+
+        base = Answer(question, query, "", sources, (), (), False, "", "")
+        reason = self._why_not(query, sources, cosine)
+        if reason:
+            yield _abstention(base, reason, clock)
+            return
+
+        generator = self.generator()
+        clock.lap("load")
+        shown = prompt.fit(sources, self.settings.generation.context_tokens, generator.count)
+        draft = _Draft(query, shown, self.embedder())
+        for token in draft.write(generator.stream(prompt.build(query, shown))):
+            clock.mark("first_token")
+            yield Token(token)
+        clock.lap("generate")
+
+        base = replace(
+            base,
+            sources=shown,
+            verdicts=tuple(draft.verdicts),
+            model_id=generator.model_id,
+            unresolved=tuple(draft.unresolved),
+        )
+        cited = draft.citations
+        if cited:
+            answer = replace(
+                base, text=draft.text.strip(), citations=cited, timings=clock.laps()
+            )
+            yield Finished(answer)
+            return
+        quotation = None if draft.declined else draft.quotation()
+        if quotation:
+            quote = quotation.citations[0]
+            text = f"{quotation.claim} [{quote.marker}]"
+            yield Finished(
+                replace(
+                    base,
+                    text=text,
+                    citations=(quote,),
+                    verdicts=(quotation,),
+                    timings=clock.laps(),
+                )
+            )
+            return
+        yield _abstention(base, "model" if draft.declined else "unsupported", clock)
+
+    def _collection(self, name: str | None) -> Collection:
+        return self.index.collection(
+            name or self.settings.collection, fingerprint(self.settings)
+        )
+
+    def _find(
+        self, query: str, collection: Collection, limit: int | None = None
+    ) -> tuple[tuple[Source, ...], float]:
+        found = retrieve(
+            self.index, self.embedder(), collection, query, self.settings.retrieval, limit
+        )
+        stored = self.index.catalogue.chunks(collection, [hit.chunk.id for hit in found.hits])
+        sources = tuple(
+            Source(
+                marker=rank,
+                chunk=hit.chunk,
+                document=PurePath(stored[hit.chunk.id].source).name,
+                source=stored[hit.chunk.id].source,
+                score=hit.score,
+            )
+            for rank, hit in enumerate((h for h in found.hits if h.chunk.id in stored), start=1)
+        )
+        return sources, found.cosine
+
+    def _why_not(self, query: str, sources: Sequence[Source], cosine: float) -> str:
+        if not query:
+            return "empty_question"
+        if not sources:
+            return "empty_collection"
+        if evidence(query, sources, cosine) < self.settings.retrieval.floor:
+            return "no_evidence"
+        return ""
+
+
+class _Draft:
+    """An answer being written: the model's text, checked sentence by sentence."""
+
+    def __init__(self, query: str, sources: Sequence[Source], embedder: Embedder) -> None:
+        self._verifier = Verifier(query, sources, embedder)
+        self._markers = {source.marker for source in sources}
+        self.text = ""
+        self.declined = False
+        self.verdicts: list[Verdict] = []
+        self.unresolved: list[int] = []
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """Each citation once, in the order of the text."""
+        return tuple(dict.fromkeys(c for verdict in self.verdicts for c in verdict.citations))
+
+    def write(self, stream: Iterator[str]) -> Iterator[str]:
+        """Hand on the model's text with checked markers, and stop it when it says no more."""
+        claims = ClaimStream()
+        with contextlib.closing(_Ending(stream)) as pieces:
+            for piece in pieces:
+                for event in claims.feed(piece) if piece else claims.close():
+                    text = event.text if isinstance(event, Piece) else self._judge(event)
+                    self.text += text
+                    if text:
+                        yield text
+                    if isinstance(event, Claim) and self._enough():
+                        return
+
+    def quotation(self) -> Verdict | None:
+        """The passage that fits the question best, if it fits well: a claim that is its quote."""
+        found = self._verifier.closest()
+        if found is None or found[0] < QUOTE_FROM:
+            return None
+        score, passage = found
+        cited = citation(passage.source, passage.start, passage.end)
+        claim = f"The documents say: “{' '.join(cited.quote.split())}”"
+        return Verdict(claim, (cited,), "supported", round(score, 4))
+
+    def _judge(self, claim: Claim) -> str:
+        """Note the verdict; returns the markers that the claim has earned."""
+        if claim.text.rstrip(".").casefold() == prompt.NO_ANSWER.rstrip(".").casefold():
+            self.declined = True
+            return ""
+        self.unresolved += [n for n in claim.markers if n not in self._markers]
+        verdict = self._verifier.check(claim)
+        self.verdicts.append(verdict)
+        return "".join(f" [{cited.marker}]" for cited in verdict.citations)
+
+    def _enough(self) -> bool:
+        claims = [verdict.claim for verdict in self.verdicts]
+        rambling = [verdict.label for verdict in self.verdicts[-2:]] == ["unsupported"] * 2
+        repeated = len(set(claims)) < len(claims)
+        return self.declined or repeated or rambling or len(claims) >= _MOST_CLAIMS
+
+
+class _Ending:
+    """A stream followed by one empty piece, so that its end is an event like the others."""
+
+    def __init__(self, stream: Iterator[str]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._stream
+        yield ""
+
+    def close(self) -> None:
+        close = getattr(self._stream, "close", None)
+        if close:
+            close()
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage] = now - self._last
+        self._last = now
+
+    def mark(self, moment: str) -> None:
+        """Seconds from the start to the first time this is called."""
+        self._laps.setdefault(moment, time.perf_counter() - self._start)
+
+    def laps(self) -> dict[str, float]:
+        total = time.perf_counter() - self._start
+        return {name: round(s, 4) for name, s in (self._laps | {"total": total}).items()}
+
+
+def _abstention(base: Answer, reason: str, clock: _Clock) -> Finished:
+    return Finished(
+        replace(
+            base, text=REASONS[reason], abstained=True, reason=reason, timings=clock.laps()
+        )
+    )

@@ -1,0 +1,241 @@
+"""Messages to text, through LangChain's chat-model interface.
+
+A local transformers model or any OpenAI-compatible server: behind `Generator` they look the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import PrivateAttr
+
+from rag_bot import models
+from rag_bot.config import Settings
+from rag_bot.embed import precision, use_threads
+from rag_bot.errors import EndpointFailed, ModelBroken
+from rag_bot.types import Message
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Generator(Protocol):
+    """What writes answers. `model_id` says which model it is, for the record."""
+
+    @property
+    def model_id(self) -> str: ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, or a safe estimate."""
+        ...
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str]:
+        """Pieces of the answer as they come. Closing the iterator stops the model."""
+        ...
+
+
+def load(settings: Settings) -> Generator:
+    """The configured generator. Raises ModelMissing, ModelBroken or EndpointFailed."""
+    if settings.models.endpoint:
+        return _endpoint(settings)
+    folder = models.locate(settings.models.llm, settings.models.dir)
+    use_threads(settings.models.threads)
+    chat = LocalChatModel(
+        folder,
+        precision(settings.models.precision),
+        settings.generation.max_tokens,
+        settings.models.adapter,
+    )
+    adapter = f"+{settings.models.adapter.name}" if settings.models.adapter else ""
+    return _Chat(chat, f"{folder.name}:{models.fingerprint(folder)}{adapter}", chat.count)
+
+
+class _Chat:
+    """A Generator on any LangChain chat model."""
+
+    def __init__(self, chat: BaseChatModel, model_id: str, count: Callable[[str], int]) -> None:
+        self._chat = chat
+        self.model_id = model_id
+        self.count = count
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str]:
+        for chunk in self._chat.stream([_to_langchain(message) for message in messages]):
+            if isinstance(chunk.content, str) and chunk.content:
+                yield chunk.content
+
+
+class LocalChatModel(BaseChatModel):
+    """A transformers causal model on this machine: greedy, streaming, and stoppable."""
+
+    _model: Any = PrivateAttr()
+    _tokenizer: Any = PrivateAttr()
+    _max_tokens: int = PrivateAttr()
+    _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def __init__(
+        self, folder: Path, dtype: torch.dtype, max_tokens: int, adapter: Path | None = None
+    ) -> None:
+        import transformers
+
+        super().__init__()
+        transformers.utils.logging.disable_progress_bar()
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True
+            )
+            self._model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True
+            )
+        except Exception as error:  # whatever the library raises on a folder it can't read
+            raise ModelBroken(
+                f"the LLM in {folder} can't be loaded: {error}", models.PULL
+            ) from error
+        if adapter:
+            self._model = _with_adapter(self._model, adapter)
+        self._model.eval()
+        self._max_tokens = max_tokens
+
+    @property
+    def _llm_type(self) -> str:
+        return "rag-bot-local"
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def render(self, messages: Sequence[BaseMessage]) -> str:
+        """The prompt exactly as the model reads it."""
+        turns = [{"role": _ROLES[m.type], "content": m.text} for m in messages]
+        prompt: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
+        return prompt
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        # One answer at a time: two at once on the same cores would each take over twice as long.
+        with self._turn:
+            for text in self._decode(self.render(messages)):
+                yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text = "".join(chunk.text for chunk in self._stream(messages))
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
+
+    def _decode(self, prompt: str) -> Iterator[str]:
+        """Run `generate` in a thread and hand on its text; stop it when nobody listens."""
+        import transformers
+
+        encoded = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        streamer = transformers.TextIteratorStreamer(
+            self._tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
+        left = threading.Event()
+        failure: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self._model.generate(
+                    input_ids=encoded["input_ids"],
+                    attention_mask=encoded["attention_mask"],
+                    do_sample=False,
+                    max_new_tokens=self._max_tokens,
+                    stopping_criteria=[lambda *_args, **_kwargs: left.is_set()],
+                    streamer=streamer,
+                )
+            except BaseException as error:  # raised again where the answer is read
+                failure.append(error)
+                streamer.end()
+
+        thread = threading.Thread(target=run, name="generate", daemon=True)
+        thread.start()
+        try:
+            yield from (text for text in streamer if text)
+        finally:
+            left.set()
+            thread.join()
+        if failure:
+            raise failure[0]
+
+
+_ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+
+
+def _to_langchain(message: Message) -> BaseMessage:
+    kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return kinds[message.role](content=message.text)
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    import peft
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelBroken(
+            f"{folder} holds no adapter_model.safetensors",
+            "check models.adapter; a pickled adapter (adapter_model.bin) is refused",
+        )
+    models.refuse_code(folder)
+    models.check_safetensors(folder / "adapter_model.safetensors")
+    try:
+        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    except Exception as error:  # whatever the library raises on an adapter that does not fit
+        raise ModelBroken(
+            f"the adapter in {folder} does not fit the LLM: {error}", "check models.adapter"
+        ) from error
+
+
+def _endpoint(settings: Settings) -> Generator:
+    import openai
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    chat = ChatOpenAI(
+        model=settings.models.llm,
+        base_url=settings.models.endpoint,
+        api_key=SecretStr(settings.models.endpoint_key or "none"),
+        temperature=0,
+        max_completion_tokens=settings.generation.max_tokens,
+        timeout=120,
+        max_retries=1,
+    )
+
+    class Endpoint(_Chat):
+        def stream(self, messages: Sequence[Message]) -> Iterator[str]:
+            try:
+                yield from super().stream(messages)
+            except openai.OpenAIError as error:
+                raise EndpointFailed(
+                    f"{settings.models.endpoint} failed: {error}",
+                    "check models.endpoint, models.endpoint_key and models.llm",
+                ) from error
+
+    # Three characters a token is on the safe side for European languages.
+    return Endpoint(chat, f"{settings.models.llm}@{settings.models.endpoint}", _estimate)
+
+
+def _estimate(text: str) -> int:
+    return len(text) // 3 + 1

@@ -1,0 +1,180 @@
+"""Is this sentence in the sources? Asked of code, not of the model.
+
+A claim is held against every passage of the sources shown, alone and with its neighbour, by the
+share of its words that the passage has; for the closest ones, embeddings then speak for words
+said differently. A number or a name that the passage lacks is never forgiven.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from rag_bot.catalogue import Vectors
+from rag_bot.cite import Claim
+from rag_bot.sentences import passages
+from rag_bot.types import Citation, Source, Verdict
+from rag_bot.words import content, numbers
+
+SUPPORTED = 0.6
+"""A claim whose score reaches this is supported."""
+_CLOSEST = 6
+_LEXICAL_WEIGHT = 0.7
+_NAME = re.compile(r"(?<=[a-z,;:] )[A-ZÀ-Þ][\w-]+")
+
+
+class Encoder(Protocol):
+    """What turns texts into unit vectors, one row each."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors: ...
+
+
+class Passage(NamedTuple):
+    """A slice of a source that could be quoted: offsets into the chunk's text."""
+
+    source: Source
+    start: int
+    end: int
+    text: str
+    words: frozenset[str]
+    numbers: frozenset[str]
+    around: frozenset[str]
+
+
+class Verifier:
+    """Holds the claims of one answer against its sources."""
+
+    def __init__(self, question: str, sources: Sequence[Source], encoder: Encoder) -> None:
+        self._question = question
+        self._asked = content(question)
+        self._asked_numbers = numbers(question)
+        self._encoder = encoder
+        self._passages = [passage for source in sources for passage in _windows(source)]
+        self._most_asked = max((len(self._asked & p.words) for p in self._passages), default=0)
+
+    def check(self, claim: Claim) -> Verdict:
+        """Supported with its citation, or unsupported with none.
+
+        A source that the model named with a marker is preferred where it supports the claim.
+        """
+        words = content(claim.text)
+        # What the question already said is no news, unless the claim says nothing else.
+        news = words - self._asked or words
+        if not news:
+            return Verdict(claim.text, (), "unsupported", 0.0)
+        named = set(claim.markers)
+        ranked = sorted(
+            (
+                (_overlap(news, words, passage), passage.source.marker in named, -order, passage)
+                for order, passage in enumerate(self._passages)
+                if self._may_support(claim.text, passage)
+            ),
+            key=lambda entry: entry[:3],
+            reverse=True,
+        )[:_CLOSEST]
+        if not ranked:  # no passage has its numbers and names
+            return Verdict(claim.text, (), "unsupported", 0.0)
+        vectors = self._encoder.encode([claim.text, *(entry[3].text for entry in ranked)])
+        cosines = vectors[1:] @ vectors[0]
+        scored = [
+            (
+                (_LEXICAL_WEIGHT * overlap + (1 - _LEXICAL_WEIGHT) * max(0.0, float(cosine)))
+                * self._on_topic(passage),
+                passage,
+            )
+            for (overlap, _named, _order, passage), cosine in zip(ranked, cosines, strict=True)
+        ]
+        chosen = [each for each in scored if each[1].source.marker in named and each[0] >= SUPPORTED]
+        score, best = max(chosen or scored, key=lambda each: each[0])
+        score = round(min(score, 1.0), 4)
+        if score < SUPPORTED:
+            return Verdict(claim.text, (), "unsupported", score)
+        return Verdict(claim.text, (citation(best.source, best.start, best.end),), "supported", score)
+
+    def closest(self) -> tuple[float, Passage] | None:
+        """The passage that fits the question best, and how well, in [0, 1]."""
+        if not self._asked:
+            return None
+        codes = {word for word in self._asked if re.search(r"\d", word)}
+        ranked = sorted(
+            self._passages,
+            key=lambda each: (len(codes & each.words), len(self._asked & each.words)),
+            reverse=True,
+        )[: 2 * _CLOSEST]
+        # An article number or an error code is what the question is about, if it is anywhere.
+        most = len(codes & ranked[0].words) if ranked else 0
+        ranked = [each for each in ranked if len(codes & each.words) == most]
+        if not ranked:
+            return None
+        vectors = self._encoder.encode([self._question, *(each.text for each in ranked)])
+        cosines = vectors[1:] @ vectors[0]
+        scored = [
+            ((len(self._asked & each.words) / len(self._asked) + max(0.0, float(cosine))) / 2, each)
+            for each, cosine in zip(ranked, cosines, strict=True)
+        ]
+        return max(scored, key=lambda entry: entry[0])
+
+    def _on_topic(self, passage: Passage) -> float:
+        """Discounts a passage that says the same of something else than the question asks about.
+
+        "14 days" is on many pages; the one that is meant shares the question's words too. A
+        passage beside one that is on topic is trusted, as its sentences follow on from there.
+        """
+        if not self._most_asked:
+            return 1.0
+        shared = len(self._asked & (passage.words | passage.around)) / self._most_asked
+        return min(1.0, 0.25 + 1.5 * shared)
+
+    def _may_support(self, claim: str, passage: Passage) -> bool:
+        new_numbers = numbers(claim) - self._asked_numbers
+        if not new_numbers <= passage.numbers:
+            return False
+        names = {term for name in _NAME.findall(claim) for term in content(name)}
+        return names - self._asked <= passage.words
+
+
+def citation(source: Source, start: int, end: int) -> Citation:
+    """A citation of `source.chunk.text[start:end]`."""
+    chunk = source.chunk
+    return Citation(
+        marker=source.marker,
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        document=source.document,
+        page=chunk.page_start,
+        quote=chunk.text[start:end],
+        char_start=chunk.char_start + start,
+        char_end=chunk.char_start + end,
+    )
+
+
+def _overlap(news: frozenset[str], words: frozenset[str], passage: Passage) -> float:
+    # Mostly what is new must be there; agreeing with the question's words too breaks ties.
+    return 0.9 * len(news & passage.words) / len(news) + 0.1 * len(words & passage.words) / len(words)
+
+
+def _windows(source: Source) -> list[Passage]:
+    """Each passage of a source, and each pair of neighbours."""
+    text = source.chunk.text
+    spans = passages(text)
+    heading = content(source.chunk.heading)
+    found = []
+    for width in (1, 2):
+        for first in range(len(spans) - width + 1):
+            start, end = spans[first].start, spans[first + width - 1].end
+            # Prose leans on the sentence before it; a row of a table does not.
+            before = text[spans[first - 1].start : start] if first else ""
+            quote = text[start:end]
+            found.append(
+                Passage(
+                    source=source,
+                    start=start,
+                    end=end,
+                    text=quote,
+                    words=content(quote) | heading,
+                    numbers=numbers(quote),
+                    around=frozenset() if "|" in before else content(before),
+                )
+            )
+    return found

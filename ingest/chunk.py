@@ -71,6 +71,8 @@ def _split(text: str, section: Span, pieces: WordPieces, limit: int) -> Iterator
     """Sentences packed greedily; the text of each piece is found again, exactly, in order."""
     position = section.start
     for piece in _splitter(pieces, limit)(text[section.start : section.end]):
+        if not piece:  # what the splitter makes of an empty page
+            continue
         start = text.index(piece, position, section.end)
         if text[position:start].strip():
             raise AssertionError("the splitter skipped text")
@@ -97,7 +99,8 @@ def _splitter(pieces: WordPieces, limit: int) -> Callable[[str], list[str]]:
     splitter = SentenceSplitter(
         chunk_size=limit,
         chunk_overlap=0,
-        tokenizer=lambda text: range(pieces.count(text)),
+        # What costs nothing (a lone accent, U+200B) would be repeated as overlap of size 0.
+        tokenizer=lambda text: range(max(1, pieces.count(text))),
         paragraph_separator="\n\n",
         chunking_tokenizer_fn=lines_of_long_sentences,
         include_metadata=False,

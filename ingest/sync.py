@@ -46,7 +46,8 @@ def ingest(
     """
     started_at, clock = time.time(), time.perf_counter()
     roots = [resolve(path) for path in paths]
-    listed = {each.source: each for root in roots for each in scan(root, settings.data_dir)}
+    own = settings.data_dir.resolve()
+    listed = {each.source: each for root in roots for each in scan(root, own)}
     existing = index.catalogue.collection(collection_name)
     known = {e.source: e for e in index.catalogue.entries(existing)} if existing else {}
     below = [entry for entry in known.values() if _below(entry.source, map(name, roots))]
@@ -78,9 +79,7 @@ def ingest(
         index.remove(collection, [entry.id for entry in gone])
         results += [_result(entry, "removed") for entry in gone]
 
-    report = Report(
-        tuple(results), time.perf_counter() - clock, embedded, tuple(warnings)
-    )
+    report = Report(tuple(results), time.perf_counter() - clock, embedded, tuple(warnings))
     index.catalogue.record_run(started_at, report.as_json())
     yield report
 

@@ -106,6 +106,7 @@ def drafts(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]
     A file during which nothing moves for `STALL_SECONDS` (no page finished), or whose parser
     dies, becomes a DocumentError, and the next one gets a new process.
     """
+    _word_pieces(recipe.embedder)  # a broken one is named here; in the child it would be a crash
     results: queue.Queue[tuple[Job, Outcome] | BaseException | None] = queue.Queue(_AHEAD)
     stop = threading.Event()
 

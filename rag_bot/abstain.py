@@ -27,11 +27,15 @@ def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:
     floor would cost.
     """
     words = content(question)
-    coverage = max(
-        (
-            len(words & content(f"{source.chunk.heading} {source.chunk.text}")) / len(words)
-            for source in sources
-        ),
-        default=0.0,
-    ) if words else 0.0
+    coverage = (
+        max(
+            (
+                len(words & content(f"{source.chunk.heading} {source.chunk.text}")) / len(words)
+                for source in sources
+            ),
+            default=0.0,
+        )
+        if words
+        else 0.0
+    )
     return (max(0.0, cosine) + coverage) / 2

@@ -102,9 +102,7 @@ class Pipeline:
         )
         cited = draft.citations
         if cited:
-            answer = replace(
-                base, text=draft.text.strip(), citations=cited, timings=clock.laps()
-            )
+            answer = replace(base, text=draft.text.strip(), citations=cited, timings=clock.laps())
             yield Finished(answer)
             return
         quotation = None if draft.declined else draft.quotation()
@@ -124,9 +122,7 @@ class Pipeline:
         yield _abstention(base, "model" if draft.declined else "unsupported", clock)
 
     def _collection(self, name: str | None) -> Collection:
-        return self.index.collection(
-            name or self.settings.collection, fingerprint(self.settings)
-        )
+        return self.index.collection(name or self.settings.collection, fingerprint(self.settings))
 
     def _find(
         self, query: str, collection: Collection, limit: int | None = None
@@ -252,7 +248,5 @@ class _Clock:
 
 def _abstention(base: Answer, reason: str, clock: _Clock) -> Finished:
     return Finished(
-        replace(
-            base, text=REASONS[reason], abstained=True, reason=reason, timings=clock.laps()
-        )
+        replace(base, text=REASONS[reason], abstained=True, reason=reason, timings=clock.laps())
     )

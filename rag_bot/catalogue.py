@@ -260,8 +260,7 @@ class Catalogue:
     def document(self, document_id: str) -> Document | None:
         """A live document with its text, or None."""
         row = self._one(
-            "SELECT source, sha256, title, headings FROM documents"
-            " WHERE id = ? AND state = 'live'",
+            "SELECT source, sha256, title, headings FROM documents WHERE id = ? AND state = 'live'",
             (document_id,),
         )
         if row is None:
@@ -354,9 +353,7 @@ class Catalogue:
 
     def leavings(self, collection: Collection) -> list[str]:
         """Chunk ids that the caches may still hold and should not."""
-        rows = self._all(
-            "SELECT chunk_id FROM leavings WHERE collection_id = ?", (collection.id,)
-        )
+        rows = self._all("SELECT chunk_id FROM leavings WHERE collection_id = ?", (collection.id,))
         return [row[0] for row in rows]
 
     def forget_leavings(self, collection: Collection) -> None:
@@ -478,9 +475,7 @@ def _page_rows(document: Document) -> Iterator[tuple[str, int, int, str]]:
         start += len(page.text) + len(PAGE_SEPARATOR)
 
 
-def _take_away(
-    db: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]
-) -> None:
+def _take_away(db: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]) -> None:
     for document_id in document_ids:
         db.execute(
             "INSERT OR IGNORE INTO leavings SELECT ?, id FROM chunks WHERE document_id = ?",

@@ -15,7 +15,7 @@ from rag_bot.sentences import UNDECIDED, sentences
 _LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
 _MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
 # The longest tail that more text could still turn into a marker.
-_PARTIAL = re.compile(r"[ \t]+$|[ \t]*[\[【][\d,; \t\n]{0,60}$")
+_PARTIAL = re.compile(r"[ \t]+$|[ \t]*[\[【][\d,;\s]{0,60}$")
 
 
 class Claim(NamedTuple):

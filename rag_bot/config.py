@@ -60,11 +60,11 @@ class Models(_Section):
 class Retrieval(_Section):
     """How sources are found."""
 
-    candidates: int = Field(50, ge=1, le=1000, description="Chunks taken from each retriever")
+    candidates: int = Field(100, ge=1, le=1000, description="Chunks taken from each retriever")
     top_k: int = Field(4, ge=1, le=50, description="Sources shown to the model")
-    rrf_k: float = Field(10, gt=0, description="The constant of reciprocal rank fusion")
+    rrf_k: float = Field(5, gt=0, description="The constant of reciprocal rank fusion")
     floor: float = Field(
-        0.36,
+        0.42,
         ge=0,
         le=1,
         description="Abstain when the evidence score of the best source is below this; 0 never",
@@ -110,11 +110,11 @@ class Settings(_Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
         description="The collection used when none is named",
     )
-    models: Models = Field(default_factory=Models)
-    retrieval: Retrieval = Field(default_factory=Retrieval)
-    generation: Generation = Field(default_factory=Generation)
-    ingest: Ingest = Field(default_factory=Ingest)
-    server: Server = Field(default_factory=Server)
+    models: Models = Field(default_factory=lambda: Models())
+    retrieval: Retrieval = Field(default_factory=lambda: Retrieval())
+    generation: Generation = Field(default_factory=lambda: Generation())
+    ingest: Ingest = Field(default_factory=lambda: Ingest())
+    server: Server = Field(default_factory=lambda: Server())
 
 
 class Setting(NamedTuple):

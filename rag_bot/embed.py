@@ -61,8 +61,9 @@ class Embedder(BaseEmbedding):
                 model_kwargs={"dtype": dtype, "use_safetensors": True},
             )
         except Exception as error:  # whatever the libraries raise on a folder they can't read
-            raise ModelBroken(f"the embedder in {folder} can't be loaded: {error}", models.PULL)\
-                from error
+            raise ModelBroken(
+                f"the embedder in {folder} can't be loaded: {error}", models.PULL
+            ) from error
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Embedder:
@@ -84,7 +85,7 @@ class Embedder(BaseEmbedding):
         vectors = self._model.encode(
             list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
         )
-        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), -1)
+        return np.asarray(vectors, dtype=np.float32).reshape(len(texts), self.dimension)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

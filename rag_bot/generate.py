@@ -186,8 +186,13 @@ _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
 def _to_langchain(message: Message) -> BaseMessage:
-    kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
-    return kinds[message.role](content=message.text)
+    match message.role:
+        case "system":
+            return SystemMessage(message.text)
+        case "user":
+            return HumanMessage(message.text)
+        case "assistant":
+            return AIMessage(message.text)
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:

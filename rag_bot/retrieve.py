@@ -40,9 +40,9 @@ def retrieve(
         return Found([], 0.0)
     dense = index.dense(collection, embedder.encode([query])[0], candidates)
     lexical = index.lexical(collection, query, candidates)
-    return Found(
-        fuse([dense, lexical], settings.rrf_k)[:limit], dense[0].score if dense else 0.0
-    )
+    # Lexical first: where ranks tie, the words of the question decide.
+    fused = fuse([lexical, dense], settings.rrf_k)
+    return Found(fused[:limit], dense[0].score if dense else 0.0)
 
 
 def fuse(rankings: Sequence[Sequence[ScoredChunk]], k: float) -> list[ScoredChunk]:

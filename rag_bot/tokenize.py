@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 
 from rag_bot.errors import ModelBroken
 
-_BLOB = re.compile(r"\S{100,}")
+# What the model takes for one word: it splits at punctuation and around each Chinese character.
+_BLOB = re.compile(r"[^\W_\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]{100,}")
 
 
 class WordPieces:
@@ -39,6 +40,10 @@ class WordPieces:
 
     def cut(self, text: str, limit: int) -> str:
         """The longest beginning of a text that is within `limit` pieces."""
+        if self.count(text) <= limit:
+            return text
+        if blob := _BLOB.search(text):
+            text = text[: blob.start() + min(99, 4 * limit)]
         encoded = self._tokenizer.encode(text, add_special_tokens=False)
         return text if len(encoded.ids) <= limit else text[: encoded.offsets[limit - 1][1]]
 

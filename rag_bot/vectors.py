@@ -39,9 +39,7 @@ class VectorStore:
         self._collection = client.get_or_create_collection(
             name,
             embedding_function=None,
-            configuration={
-                "hnsw": {"space": "cosine", "ef_construction": _EF, "ef_search": _EF}
-            },
+            configuration={"hnsw": {"space": "cosine", "ef_construction": _EF, "ef_search": _EF}},
         )
         self._batch = client.get_max_batch_size()
 
@@ -68,7 +66,7 @@ class VectorStore:
         if limit == 0:
             return []
         found = self._collection.query(
-            query_embeddings=[vector], n_results=limit, include=["distances"]
+            query_embeddings=vector[np.newaxis, :], n_results=limit, include=["distances"]
         )
         distances = found["distances"]
         assert distances is not None

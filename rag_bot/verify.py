@@ -85,12 +85,16 @@ class Verifier:
             )
             for (overlap, _named, _order, passage), cosine in zip(ranked, cosines, strict=True)
         ]
-        chosen = [each for each in scored if each[1].source.marker in named and each[0] >= SUPPORTED]
+        chosen = [
+            each for each in scored if each[1].source.marker in named and each[0] >= SUPPORTED
+        ]
         score, best = max(chosen or scored, key=lambda each: each[0])
         score = round(min(score, 1.0), 4)
         if score < SUPPORTED:
             return Verdict(claim.text, (), "unsupported", score)
-        return Verdict(claim.text, (citation(best.source, best.start, best.end),), "supported", score)
+        return Verdict(
+            claim.text, (citation(best.source, best.start, best.end),), "supported", score
+        )
 
     def closest(self) -> tuple[float, Passage] | None:
         """The passage that fits the question best, and how well, in [0, 1]."""
@@ -151,7 +155,9 @@ def citation(source: Source, start: int, end: int) -> Citation:
 
 def _overlap(news: frozenset[str], words: frozenset[str], passage: Passage) -> float:
     # Mostly what is new must be there; agreeing with the question's words too breaks ties.
-    return 0.9 * len(news & passage.words) / len(news) + 0.1 * len(words & passage.words) / len(words)
+    return 0.9 * len(news & passage.words) / len(news) + 0.1 * len(words & passage.words) / len(
+        words
+    )
 
 
 def _windows(source: Source) -> list[Passage]:

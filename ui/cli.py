@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         made.set_defaults(run=run, prog="ingest" if name == "ingest" else f"rag-bot {name}")
-        made.add_argument("--config-file", type=Path, metavar="FILE", help="read FILE as rag-bot.toml")
+        made.add_argument(
+            "--config-file", type=Path, metavar="FILE", help="read FILE as rag-bot.toml"
+        )
         made.add_argument(
             "--set",
             action="append",
@@ -114,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     made = on_index(
-        command("ingest", _ingest, "index files and folders", "ingest ./docs --collection contracts")
+        command(
+            "ingest", _ingest, "index files and folders", "ingest ./docs --collection contracts"
+        )
     )
     made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
     made.add_argument(
@@ -135,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     made = on_index(
-        command("search", _search, "find passages, without a model", 'rag-bot search "notice period"')
+        command(
+            "search", _search, "find passages, without a model", 'rag-bot search "notice period"'
+        )
     )
     made.add_argument("query", metavar="QUERY")
     made.add_argument("--top-k", type=int, metavar="N", help="how many passages (default: 10)")
@@ -143,9 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     on_index(command("documents", _documents, "list what is indexed", "rag-bot documents --json"))
 
     made = on_index(
-        command("delete", _delete, "take documents out of the index", "rag-bot delete old_lease.pdf")
+        command(
+            "delete", _delete, "take documents out of the index", "rag-bot delete old_lease.pdf"
+        )
     )
-    made.add_argument("documents", nargs="*", metavar="DOCUMENT", help="an id, a path or a file name")
+    made.add_argument(
+        "documents", nargs="*", metavar="DOCUMENT", help="an id, a path or a file name"
+    )
     made.add_argument("--all", action="store_true", help="all documents, and the collection itself")
 
     made = command("models", _models, "list, fetch or check the models", "rag-bot models pull")
@@ -154,7 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     _json_flag(made)
 
     _json_flag(command("config", _config, "show every setting and its origin", "rag-bot config"))
-    _json_flag(command("doctor", _doctor, "find out what is wrong and how to mend it", "rag-bot doctor"))
+    _json_flag(
+        command("doctor", _doctor, "find out what is wrong and how to mend it", "rag-bot doctor")
+    )
 
     made = command("serve", _serve, "serve the chat in a browser", "rag-bot serve --port 8000")
     made.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
@@ -362,7 +374,9 @@ def _config(options: argparse.Namespace) -> int:
     rows = [
         {
             "key": setting.key,
-            "value": "***" if setting.key == "models.endpoint_key" and setting.value else setting.value,
+            "value": "***"
+            if setting.key == "models.endpoint_key" and setting.value
+            else setting.value,
             "origin": setting.origin,
             "description": setting.description,
         }
@@ -447,7 +461,9 @@ def _print_proof(answer: Answer, draft: str) -> None:
     if answer.citations:
         print("\nSources")
         for cited in answer.citations:
-            print(f"  [{cited.marker}] {cited.document}, page {cited.page}: “{_short(cited.quote, 240)}”")
+            print(
+                f"  [{cited.marker}] {cited.document}, page {cited.page}: “{_short(cited.quote, 240)}”"
+            )
     elif answer.abstained and answer.sources:
         print("\nClosest passages")
         for source in answer.sources:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import pypdf
-import pypdfium2 as pdfium  # type: ignore[import-untyped]
-import pypdfium2.raw as pdfium_c  # type: ignore[import-untyped]
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
 from pypdf.errors import PyPdfError
 
 from ingest.parse.clean import clean, one_line

@@ -1,0 +1,38 @@
+# make demo     install, index examples/ and serve the chat on http://127.0.0.1:7860
+# make install  .venv with pinned dependencies, and the models in the user's cache
+# make test     format, lint, types, floors, tests
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DOCS ?= examples
+BIN := .venv/bin
+
+.PHONY: demo install test format clean
+
+demo: install
+	@# Status 1 says that some files failed: they are named, and the rest is worth asking about.
+	$(BIN)/ingest "$(DOCS)" || [ $$? -eq 1 ]
+	$(BIN)/rag-bot serve
+
+install: .venv/installed
+	@$(BIN)/rag-bot models pull >/dev/null
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+test: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

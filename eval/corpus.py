@@ -1,0 +1,32 @@
+"""A data set's documents as a collection, ingested the way a user's files are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from ingest.report import Progress
+from ingest.sync import ingest
+from rag_bot.catalogue import Collection
+from rag_bot.config import Settings
+from rag_bot.embed import Embedder
+from rag_bot.index import Index, fingerprint
+
+
+@contextmanager
+def indexed(
+    documents: Mapping[str, str], settings: Settings, embedder: Embedder
+) -> Iterator[tuple[Index, Collection]]:
+    """The documents as text files in `settings.data_dir`, indexed; kept for the next time."""
+    folder = settings.data_dir / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in documents.items():
+        file = folder / f"{name}.txt"
+        if not file.exists():
+            file.write_text(text, "utf-8")
+    with Index(settings.data_dir / "index") as index:
+        for event in ingest([folder], index, lambda: embedder, settings, settings.collection):
+            if isinstance(event, Progress) and sys.stderr.isatty():
+                print(f"\rindexing {event.done}/{event.total}", end="", file=sys.stderr)
+        yield index, index.collection(settings.collection, fingerprint(settings))

@@ -1,0 +1,70 @@
+"""What would each relevance floor cost? `python -m eval.floor --data ../shared/data`.
+
+Development data only: SQuAD `val-v2` paragraphs, their answerable questions, and as many questions
+of `train-v2`'s other articles, which that corpus knows nothing about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from statistics import mean
+
+from eval import datasets
+from eval.corpus import indexed
+from rag_bot import config
+from rag_bot.abstain import evidence
+from rag_bot.embed import Embedder
+from rag_bot.errors import RagBotError
+from rag_bot.retrieve import retrieve
+from rag_bot.types import Source
+
+QUESTIONS = 500
+SEED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print, for each floor, how often the bot would abstain rightly and wrongly."""
+    parser = argparse.ArgumentParser(prog="python -m eval.floor", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("/tmp/rag-bot-eval"))
+    options = parser.parse_args(arguments)
+    try:
+        settings = config.load(flags={"data_dir": options.work / "floor"}).settings
+        home = datasets.squad(options.data / "squad", "val-v2", ("val-v2",))
+        foreign = datasets.squad(options.data / "squad", "train-v2", ("train-v2",))
+    except RagBotError as error:
+        print(f"eval.floor: {error}", file=sys.stderr)
+        return error.exit_status
+    pick = random.Random(SEED)
+    asked = {
+        "answerable": pick.sample([q for q in home.questions if q.relevant], QUESTIONS),
+        "near miss": pick.sample([q for q in home.questions if not q.relevant], QUESTIONS),
+        "foreign": pick.sample(list(foreign.questions), QUESTIONS),
+    }
+    embedder = Embedder.from_settings(settings)
+    scores: dict[str, list[float]] = {}
+    with indexed(home.documents, settings, embedder) as (index, collection):
+        names = {e.id: PurePath(e.source).name for e in index.catalogue.entries(collection)}
+        for kind, questions in asked.items():
+            for question in questions:
+                found = retrieve(index, embedder, collection, question.text, settings.retrieval)
+                sources = [
+                    Source(rank, hit.chunk, names[hit.chunk.document_id], "", hit.score)
+                    for rank, hit in enumerate(found.hits, start=1)
+                ]
+                score = evidence(question.text, sources, found.cosine)
+                scores.setdefault(kind, []).append(score)
+    print("floor" + "".join(f"{kind:>14}" for kind in scores) + "   (share abstained)")
+    for percent in range(30, 72, 3):
+        floor = percent / 100
+        shares = (mean(score < floor for score in values) for values in scores.values())
+        print(f"{floor:5.2f}" + "".join(f"{share:14.3f}" for share in shares))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

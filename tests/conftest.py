@@ -1,0 +1,182 @@
+"""What the tests share: settings over a fresh folder, the real models, and three honest fakes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+
+from ingest.chunk import chunk
+from rag_bot import config, generate, models
+from rag_bot.catalogue import Collection, Prepared, Vectors, document_id
+from rag_bot.config import Settings
+from rag_bot.embed import Embedder
+from rag_bot.generate import Generator
+from rag_bot.index import Index, indexed_text
+from rag_bot.tokenize import WordPieces
+from rag_bot.types import Chunk, Document, Heading, Message, Page, Source
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Where this machine keeps its models."""
+    return config.load().settings.models.dir
+
+
+@pytest.fixture
+def settings(tmp_path: Path, models_dir: Path) -> Settings:
+    """Defaults over a data folder of the test's own."""
+    flags = {"data_dir": tmp_path / "data", "models.dir": models_dir}
+    return config.load(flags=flags, environ={}).settings
+
+
+@pytest.fixture(scope="session")
+def embedder_folder(models_dir: Path) -> Path:
+    """The real embedder's folder."""
+    return models.locate("all-minilm-l6-v2", models_dir)
+
+
+@pytest.fixture(scope="session")
+def pieces(embedder_folder: Path) -> WordPieces:
+    """The real embedder's tokenizer."""
+    return WordPieces(embedder_folder)
+
+
+@pytest.fixture(scope="session")
+def embedder(models_dir: Path) -> Embedder:
+    """The real embedder, loaded once."""
+    return Embedder.from_settings(config.load(flags={"models.dir": models_dir}).settings)
+
+
+@pytest.fixture(scope="session")
+def llm(models_dir: Path) -> Generator:
+    """The real local generator, loaded once."""
+    flags = {"models.dir": models_dir, "generation.max_tokens": 20}
+    return generate.load(config.load(flags=flags).settings)
+
+
+class WordEmbedder:
+    """A text's vector counts its words in 256 buckets: equal words, equal vectors, no model."""
+
+    dimension = 256
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.seen += texts
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            row[0] = 0.01
+            for word in re.findall(r"\w+", text.lower()):
+                row[int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.dimension] += 1
+            row /= np.linalg.norm(row)
+        return vectors
+
+
+@pytest.fixture
+def word_embedder() -> WordEmbedder:
+    return WordEmbedder()
+
+
+class Scripted:
+    """A generator that says given pieces, and remembers what it was asked and how far it came."""
+
+    model_id = "scripted:1"
+
+    def __init__(self, *said: str) -> None:
+        self.said = said
+        self.given = 0
+        self.closed = False
+        self.prompts: list[list[Message]] = []
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str]:
+        self.prompts.append(list(messages))
+        try:
+            for piece in self.said:
+                self.given += 1
+                yield piece
+        finally:
+            self.closed = True
+
+
+@pytest.fixture
+def scripted() -> type[Scripted]:
+    return Scripted
+
+
+class Encoder(Protocol):
+    def encode(self, texts: Sequence[str]) -> Vectors: ...
+
+
+Prepare = Callable[..., Prepared]
+
+
+@pytest.fixture(scope="session")
+def prepare(pieces: WordPieces) -> Prepare:
+    """A document made ready for the index as ingest makes it, without a file or a process."""
+
+    def make(
+        collection: Collection,
+        encoder: Encoder,
+        source: str,
+        *pages: str,
+        title: str = "",
+        headings: tuple[Heading, ...] = (),
+    ) -> Prepared:
+        sha256 = hashlib.sha256("\f".join(pages).encode()).hexdigest()
+        document = Document(
+            id=document_id(collection.name, source, sha256, collection.fingerprint),
+            source=source,
+            sha256=sha256,
+            pages=tuple(Page(n, text) for n, text in enumerate(pages, start=1)),
+            title=title,
+            headings=headings,
+        )
+        chunks = chunk(document, pieces, 200)
+        vectors = encoder.encode([indexed_text(each, title) for each in chunks])
+        return Prepared(document, chunks, vectors, 1, 1, "text/plain")
+
+    return make
+
+
+@pytest.fixture
+def index(settings: Settings) -> Iterator[Index]:
+    """An open index in the test's data folder."""
+    with Index(settings.data_dir) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def source() -> Callable[..., Source]:
+    """A source as retrieval would hand it over."""
+
+    def make(
+        marker: int,
+        text: str,
+        document: str = "a.txt",
+        page: int = 1,
+        start: int = 0,
+        heading: str = "",
+    ) -> Source:
+        cut = Chunk(
+            id=f"{document}#{marker}",
+            document_id=document,
+            text=text,
+            page_start=page,
+            page_end=page,
+            char_start=start,
+            char_end=start + len(text),
+            heading=heading,
+        )
+        return Source(marker, cut, document, f"/docs/{document}", 1.0)
+
+    return make

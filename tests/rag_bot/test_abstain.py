@@ -1,0 +1,41 @@
+from collections.abc import Callable
+
+import pytest
+
+from rag_bot.abstain import REASONS, evidence
+from rag_bot.types import Source
+
+Make = Callable[..., Source]
+
+
+def test_evidence_worked_by_hand(source: Make) -> None:
+    """Two of three words (pump, pressure, valve) are in the best source: (0.6 + 2/3) / 2."""
+    sources = [source(1, "The pump."), source(2, "The pump and its pressure.")]
+    assert evidence("Pump pressure valve?", sources, 0.6) == pytest.approx((0.6 + 2 / 3) / 2)
+
+
+def test_a_heading_counts_as_the_sources_words(source: Make) -> None:
+    assert evidence("refund", [source(1, "14 days.", heading="Refunds")], 0.0) == 0.5
+
+
+def test_words_spread_over_sources_do_not_add_up(source: Make) -> None:
+    assert evidence("pump lease", [source(1, "pump"), source(2, "lease")], 0.0) == 0.25
+
+
+def test_a_cosine_below_zero_counts_as_none(source: Make) -> None:
+    assert evidence("pump", [source(1, "pump")], -0.4) == 0.5
+
+
+def test_a_question_of_stop_words_has_only_its_cosine(source: Make) -> None:
+    assert evidence("What is this about?", [source(1, "pump")], 0.5) == 0.25
+
+
+def test_no_sources_are_no_evidence() -> None:
+    assert evidence("pump", [], 0.0) == 0.0
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == {
+        "empty_question", "empty_collection", "no_evidence", "model", "unsupported",
+    }  # fmt: skip
+    assert all(text.endswith(".") for text in REASONS.values())

@@ -1,0 +1,142 @@
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from rag_bot import generate
+from rag_bot.config import load
+from rag_bot.errors import EndpointFailed, ModelBroken, ModelMissing
+from rag_bot.generate import Generator
+from rag_bot.types import Message
+
+ASKED = [Message("system", "You are brief."), Message("user", "Name the capital of France.")]
+
+
+def decoding() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "generate"]
+
+
+def test_the_model_is_named_with_its_fingerprint(llm: Generator) -> None:
+    name, fingerprint = llm.model_id.split(":")
+    assert name == "smollm2-135m-instruct"
+    assert len(fingerprint) == 16
+
+
+def test_the_same_question_gets_the_same_words_in_pieces(llm: Generator) -> None:
+    first, second = list(llm.stream(ASKED)), list(llm.stream(ASKED))
+    assert first == second
+    assert len(first) > 1
+    assert "Paris" in "".join(first)
+    assert "<|im_end|>" not in "".join(first)
+
+
+def test_the_longest_answer_is_bounded(llm: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(llm._chat.__pydantic_private__, "_max_tokens", 5)
+    story = "".join(llm.stream([Message("user", "Tell me a very long story about a dragon.")]))
+    assert 1 <= llm.count(story) <= 5
+
+
+def test_closing_the_stream_stops_the_model(llm: Generator) -> None:
+    stream = llm.stream([Message("user", "Count from one to one hundred.")])
+    assert next(stream)
+    assert len(decoding()) == 1
+    stream.close()
+    assert decoding() == []
+    assert next(llm.stream(ASKED))  # and the next one gets its turn
+
+
+def test_tokens_are_counted(llm: Generator) -> None:
+    assert llm.count("") == 0
+    assert llm.count("Hello world") == 2
+
+
+def test_a_failure_while_decoding_is_raised_where_the_answer_is_read(
+    llm: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_more: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(llm._chat._model, "generate", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        list(llm.stream(ASKED))
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match="smollm2-135m-instruct"):
+        generate.load(load(flags={"models.dir": tmp_path}, environ={}).settings)
+
+
+def test_a_folder_that_is_no_model_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelBroken, match="can't be loaded"):
+        generate.LocalChatModel(tmp_path, torch.float32, 8)
+
+
+EVENTS = b"".join(
+    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":null}]}\n\n' % word
+    for word in (b"Pa", b"ris", b".")
+)
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """An OpenAI-compatible server that knows one answer, and what it was sent."""
+    sent: list[tuple[str, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent.append((self.headers["Authorization"], body))
+            broken = b'"broken"' in body
+            self.send_response(401 if broken else 200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(b"{}" if broken else EVENTS + b"data: [DONE]\n\n")
+
+        def log_message(self, *_args: object) -> None:
+            """Silence."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", sent
+    server.shutdown()
+    server.server_close()
+
+
+def endpoint(url: str, model: str = "m") -> Generator:
+    flags = {"models.endpoint": url, "models.llm": model, "models.endpoint_key": "k1"}
+    return generate.load(load(flags=flags, environ={}).settings)
+
+
+def test_an_endpoint_looks_like_a_local_model(
+    served: tuple[str, list[tuple[str, bytes]]],
+) -> None:
+    url, sent = served
+    remote = endpoint(url)
+    assert list(remote.stream(ASKED)) == ["Pa", "ris", "."]
+    assert remote.model_id == f"m@{url}"
+    assert remote.count("x" * 300) == 101
+    ((key, body),) = sent
+    assert key == "Bearer k1"
+    assert b"Name the capital of France." in body
+    assert b'"system"' in body
+
+
+def test_a_refusal_of_the_endpoint_is_a_clear_error(
+    served: tuple[str, list[tuple[str, bytes]]],
+) -> None:
+    with pytest.raises(EndpointFailed, match=served[0]) as caught:
+        list(endpoint(served[0], "broken").stream(ASKED))
+    assert "models.endpoint_key" in caught.value.remedy
+    assert "k1" not in str(caught.value)
+
+
+def test_an_endpoint_that_is_not_there_is_a_clear_error(
+    served: tuple[str, list[tuple[str, bytes]]],
+) -> None:
+    with pytest.raises(EndpointFailed, match=r"127\.0\.0\.1:9"):
+        list(endpoint("http://127.0.0.1:9/v1").stream(ASKED))

@@ -1,0 +1,93 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag_bot.lexical import Lexical, analyze
+
+
+@pytest.fixture
+def lexical(tmp_path: Path) -> Iterator[Lexical]:
+    opened = Lexical(tmp_path / "lexical")
+    yield opened
+    opened.close()
+
+
+def ids(lexical: Lexical, query: str, limit: int = 10) -> list[str]:
+    return [chunk_id for chunk_id, _ in lexical.search(query, limit)]
+
+
+def test_terms_are_folded_lower_case_and_stemmed() -> None:
+    assert analyze("The Refunds, naïve MÜLLER!") == ["the", "refund", "naiv", "muller"]
+
+
+def test_unspaced_scripts_become_pairs() -> None:
+    assert analyze("価格表") == ["価格", "格表"]
+    assert analyze("价") == ["价"]
+
+
+def test_the_text_with_more_of_the_words_comes_first(lexical: Lexical) -> None:
+    lexical.replace(
+        ["a", "b", "c"],
+        ["The pump is in the cellar.", "The pump pressure valve.", "Holiday rules."],
+    )
+    assert ids(lexical, "pump pressure") == ["b", "a"]
+    scores = [score for _, score in lexical.search("pump pressure", 10)]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] > 0
+
+
+def test_a_rare_word_weighs_more_than_a_common_one(lexical: Lexical) -> None:
+    lexical.replace(
+        [str(n) for n in range(10)], [f"pump text {'E-417' if n == 7 else ''}" for n in range(10)]
+    )
+    assert ids(lexical, "pump E-417")[0] == "7"
+
+
+def test_the_limit_is_kept(lexical: Lexical) -> None:
+    lexical.replace([str(n) for n in range(5)], ["pump"] * 5)
+    assert len(ids(lexical, "pump", 3)) == 3
+
+
+def test_replacing_forgets_what_stood_there(lexical: Lexical) -> None:
+    lexical.replace(["a"], ["old words"])
+    lexical.replace(["a"], ["new text"])
+    assert ids(lexical, "old") == []
+    assert ids(lexical, "new") == ["a"]
+    assert len(lexical) == 1
+
+
+def test_removing_forgets_and_unknown_ids_are_no_error(lexical: Lexical) -> None:
+    lexical.replace(["a", "b"], ["pump", "pump"])
+    lexical.remove(["a", "nobody"])
+    assert ids(lexical, "pump") == ["b"]
+    assert len(lexical) == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["", "  ", "!?", "AND OR NOT", 'body:"', "(((", "id:a", "*", "a^9 ~2", "\0"]
+)
+def test_no_query_is_an_error(lexical: Lexical, query: str) -> None:
+    lexical.replace(["a"], ["pump"])
+    assert ids(lexical, query) == []
+
+
+def test_operators_mean_nothing(lexical: Lexical) -> None:
+    lexical.replace(["a", "b"], ["pump", "valve"])
+    assert set(ids(lexical, "pump NOT valve -valve")) == {"a", "b"}
+
+
+def test_a_pasted_page_is_a_query(lexical: Lexical) -> None:
+    lexical.replace(["a"], ["word3 word4"])
+    assert ids(lexical, " ".join(f"word{n}" for n in range(50_000))) == ["a"]
+
+
+def test_an_index_opened_again_finds_what_it_held(tmp_path: Path) -> None:
+    first = Lexical(tmp_path / "l")
+    first.replace(["a"], ["pump"])
+    first.close()
+    again = Lexical(tmp_path / "l")
+    assert ids(again, "pumps") == ["a"]
+    again.replace(["b"], ["pump"])
+    assert len(again) == 2
+    again.close()

@@ -1,0 +1,71 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_bot.rewrite import standalone
+from rag_bot.types import Message
+
+
+def user(*texts: str) -> list[Message]:
+    return [Message("user", text) for text in texts]
+
+
+def test_without_history_a_question_stays_as_it_is() -> None:
+    assert standalone("And what about it?", []) == "And what about it?"
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How long is it valid?", "How long is it valid? (warranty Stormkeep 400)"),
+        ("And abroad?", "And abroad? (warranty Stormkeep 400)"),
+        ("Transport costs?", "Transport costs? (warranty Stormkeep 400)"),
+        ("What about the Stormkeep 500?", "What about the Stormkeep 500? (warranty 400)"),
+    ],
+)
+def test_a_question_that_leans_gets_its_topic(question: str, expected: str) -> None:
+    assert standalone(question, user("What is the warranty of the Stormkeep 400?")) == expected
+
+
+def test_a_question_that_stands_alone_is_left_alone() -> None:
+    question = "Who approves travel expenses over 500 euros?"
+    assert standalone(question, user("What is the warranty of the Stormkeep 400?")) == question
+
+
+def test_a_chain_of_follow_ups_keeps_the_first_topic() -> None:
+    query = standalone(
+        "And in Norway?", user("What is the warranty of the Stormkeep 400?", "Does it cover hail?")
+    )
+    assert {"warranty", "Stormkeep", "400", "hail"} <= set(
+        query.strip("()").replace("(", "").split()
+    )
+
+
+def test_a_new_subject_ends_the_old_one() -> None:
+    query = standalone(
+        "When is it due?",
+        user("What is the warranty of the Stormkeep 400?", "How high is the monthly office rent?"),
+    )
+    assert "rent" in query
+    assert "warranty" not in query
+
+
+def test_what_the_bot_said_is_not_searched_for() -> None:
+    history = [*user("Who leads sales?"), Message("assistant", "Zebedee leads sales.")]
+    assert standalone("Since when does she?", history) == "Since when does she? (leads sales)"
+
+
+def test_a_word_said_again_is_not_added() -> None:
+    assert standalone("Is the refund instead cash?", user("How do refunds work?")) == (
+        "Is the refund instead cash? (work)"
+    )
+
+
+def test_a_long_topic_is_cut() -> None:
+    topic = " ".join(f"word{n}" for n in range(50))
+    assert standalone("Why?", user(topic)) == f"Why? ({' '.join(topic.split()[:12])})"
+
+
+@given(st.text(max_size=80), st.lists(st.text(max_size=80), max_size=3))
+def test_the_question_itself_is_always_kept(question: str, earlier: list[str]) -> None:
+    assert standalone(question, user(*earlier)).startswith(question)

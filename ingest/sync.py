@@ -70,9 +70,12 @@ def ingest(
 
     gone = [entry for entry in below if _is_gone(entry, listed)]
     warnings: list[str] = []
-    if gone and 3 * len(gone) > len(below) and not allow_removal:
+    # A file that was renamed or moved is gone from its old place only: nothing is lost.
+    kept = {e.sha256 for e in index.catalogue.entries(collection) if e.source in listed}
+    lost = [entry for entry in gone if entry.sha256 not in kept]
+    if lost and 3 * len(lost) > len(below) and not allow_removal:
         warnings.append(
-            f"{len(gone)} of {len(below)} documents are gone from disk, and none was removed;"
+            f"{len(lost)} of {len(below)} documents are gone from disk, and none was removed;"
             " if that is right, add --allow-removal"
         )
     elif gone:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag_bot.catalogue import document_id
-from rag_bot.errors import DocumentError, UnreadableDocument
+from rag_bot.errors import DocumentError, Unavailable, UnreadableDocument
 from rag_bot.tokenize import WordPieces
 from rag_bot.types import Chunk, Document, Page
 
@@ -113,7 +113,8 @@ def drafts(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]
     def put(item: tuple[Job, Outcome] | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return results.put(item, timeout=0.2)
+                results.put(item, timeout=0.2)
+                return
             except queue.Full:
                 continue
 
@@ -154,7 +155,13 @@ class _Worker:
         self._process.start()
         theirs.close()
         self.alive = True
-        self._receive(_START_SECONDS)
+        try:
+            self._receive(_START_SECONDS)
+        except (EOFError, OSError, TimeoutError):
+            self.kill()
+            raise Unavailable(
+                "the process that reads files does not start", "check memory and free disk space"
+            ) from None
 
     def run(self, job: Job) -> Outcome:
         """One file's outcome. The worker is dead afterwards if the file killed it."""

@@ -61,7 +61,7 @@ class Pipeline:
 
         Raises UsageError for an unknown collection, IndexMismatch for other settings.
         """
-        return self._find(query, self._collection(collection), limit)[0]
+        return self._find(_encodable(query), self._collection(collection), limit)[0]
 
     def answer(
         self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
@@ -73,6 +73,7 @@ class Pipeline:
         the model.
         """
         clock = _Clock()
+        question = _encodable(question)
         query = standalone(question.strip(), history)
         sources, cosine = self._find(query, self._collection(collection))
         clock.lap("retrieve")
@@ -130,16 +131,18 @@ class Pipeline:
         found = retrieve(
             self.index, self.embedder(), collection, query, self.settings.retrieval, limit
         )
-        stored = self.index.catalogue.chunks(collection, [hit.chunk.id for hit in found.hits])
+        paths = self.index.catalogue.sources({hit.chunk.document_id for hit in found.hits})
+        # A document that went since it was found is not shown any more.
+        hits = [hit for hit in found.hits if hit.chunk.document_id in paths]
         sources = tuple(
             Source(
                 marker=rank,
                 chunk=hit.chunk,
-                document=PurePath(stored[hit.chunk.id].source).name,
-                source=stored[hit.chunk.id].source,
+                document=PurePath(paths[hit.chunk.document_id]).name,
+                source=paths[hit.chunk.document_id],
                 score=hit.score,
             )
-            for rank, hit in enumerate((h for h in found.hits if h.chunk.id in stored), start=1)
+            for rank, hit in enumerate(hits, start=1)
         )
         return sources, found.cosine
 
@@ -244,6 +247,11 @@ class _Clock:
     def laps(self) -> dict[str, float]:
         total = time.perf_counter() - self._start
         return {name: round(s, 4) for name, s in (self._laps | {"total": total}).items()}
+
+
+def _encodable(text: str) -> str:
+    """A text without lone surrogates, which JSON can carry and no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _abstention(base: Answer, reason: str, clock: _Clock) -> Finished:

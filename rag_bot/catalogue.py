@@ -278,6 +278,15 @@ class Catalogue:
             headings=tuple(Heading(*heading) for heading in json.loads(headings)),
         )
 
+    def sources(self, document_ids: Iterable[str]) -> dict[str, str]:
+        """The paths of the live ones among these documents, by id."""
+        rows = self._all(
+            "SELECT id, source FROM documents WHERE state = 'live'"
+            " AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(document_ids)),),
+        )
+        return dict(rows)
+
     def write_pending(self, collection: Collection, prepared: Sequence[Prepared]) -> None:
         """Write documents so that they survive a crash, but are not shown yet."""
         with self.transaction() as db:

@@ -15,7 +15,7 @@ from rag_bot.sentences import UNDECIDED, sentences
 _LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
 _MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
 # The longest tail that more text could still turn into a marker.
-_PARTIAL = re.compile(r"[ \t]+$|[ \t]*[\[【][\d,;\s]{0,60}$")
+_PARTIAL = re.compile(r"[ \t]+$|[ \t]*(?:[\[【][\d,;\s]{0,60})+$")
 
 
 class Claim(NamedTuple):
@@ -51,9 +51,13 @@ class ClaimStream:
         while match := _MARKER.search(self._held):
             if match.end() == len(self._held) and not self._held.endswith(("]", "】")):
                 break
-            yield from self._write(self._held[: match.start()])
+            before, after = self._held[: match.start()], self._held[match.end() :]
+            # "[1,[2]3]": what is left may be a marker in its turn.
+            opened = _PARTIAL.search(before)
+            cut = opened.start() if opened else len(before)
+            yield from self._write(before[:cut])
             self._markers += [int(n) for n in re.findall(r"\d+", match[1])]
-            self._held = self._held[match.end() :]
+            self._held = before[cut:] + after
         partial = _PARTIAL.search(self._held)
         cut = partial.start() if partial else len(self._held)
         yield from self._write(self._held[:cut])

@@ -42,8 +42,8 @@ class Models(_Section):
         description="Name of a pulled model, or a folder in transformers' format; "
         "with an endpoint, the model's name there",
     )
-    adapter: Path | None = Field(
-        None, description="A PEFT adapter (safetensors) to load on top of the LLM"
+    adapter: str = Field(
+        "", description="Folder of a PEFT adapter (safetensors) to load on top of the LLM"
     )
     endpoint: str = Field(
         "", description="Base URL of an OpenAI-compatible server to use instead of a local LLM"

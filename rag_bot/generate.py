@@ -53,14 +53,15 @@ def load(settings: Settings) -> Generator:
         return _endpoint(settings)
     folder = models.locate(settings.models.llm, settings.models.dir)
     use_threads(settings.models.threads)
+    adapter = Path(settings.models.adapter) if settings.models.adapter else None
     chat = LocalChatModel(
         folder,
         precision(settings.models.precision),
         settings.generation.max_tokens,
-        settings.models.adapter,
+        adapter,
     )
-    adapter = f"+{settings.models.adapter.name}" if settings.models.adapter else ""
-    return _Chat(chat, f"{folder.name}:{models.fingerprint(folder)}{adapter}", chat.count)
+    added = f"+{adapter.name}" if adapter else ""
+    return _Chat(chat, f"{folder.name}:{models.fingerprint(folder)}{added}", chat.count)
 
 
 class _Chat:

@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,6 +111,7 @@ class Index:
         self.token = secrets.token_urlsafe(24)
         self._caches: dict[int, Caches] = {}
         self._opening = threading.RLock()
+        self._viewing = threading.RLock()
         self._client: ClientAPI | None = None
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -184,7 +186,8 @@ class Index:
     def remove(self, collection: Collection, document_ids: Sequence[str]) -> None:
         """Stop showing documents, and take them out of the caches."""
         caches = self._open(collection)
-        self.catalogue.take_away(collection, document_ids)
+        with self.view():
+            self.catalogue.take_away(collection, document_ids)
         self._sweep(collection, caches)
 
     def drop(self, collection: Collection) -> None:
@@ -205,7 +208,8 @@ class Index:
                 [each.title for each in stored],
                 _stack(vectors),
             )
-        self.catalogue.go_live(collection, document_ids)
+        with self.view():
+            self.catalogue.go_live(collection, document_ids)
         self._sweep(collection, caches)
 
     def _sweep(self, collection: Collection, caches: Caches) -> None:
@@ -216,16 +220,26 @@ class Index:
 
     # Reading
 
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """While it is held, no document changes: all reads inside see the same state."""
+        with self._viewing:
+            yield
+
     def dense(self, collection: Collection, vector: Vectors, limit: int) -> list[ScoredChunk]:
         """The chunks nearest to a vector of shape `(dimension,)`, by cosine, best first."""
-        found = self._open(collection).vectors.search(vector, limit)
-        stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
+        caches = self._open(collection)
+        with self.view():
+            found = caches.vectors.search(vector, limit)
+            stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
         return [ScoredChunk(stored[i].chunk, s, "dense") for i, s in found if i in stored]
 
     def lexical(self, collection: Collection, query: str, limit: int) -> list[ScoredChunk]:
         """The chunks with the best BM25 for a query, best first."""
-        found = self._open(collection).lexical.search(query, limit)
-        stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
+        caches = self._open(collection)
+        with self.view():
+            found = caches.lexical.search(query, limit)
+            stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
         return [ScoredChunk(stored[i].chunk, s, "lexical") for i, s in found if i in stored]
 
     # Caches

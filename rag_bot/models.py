@@ -129,7 +129,7 @@ def verify(place: Path, *, deep: bool = False) -> None:
     """Check a model's files: sizes always, every sha256 if `deep`. Raises ModelBroken."""
     remedy = PULL if place.name in RELEASES else "copy the model again"
     if (place / MANIFEST).is_file():
-        for path, entry in _read_json(place / MANIFEST)["files"].items():
+        for path, entry in _manifest(place).items():
             file = place / path
             if not file.is_file():
                 raise ModelBroken(f"{file} is missing", remedy)
@@ -148,7 +148,7 @@ def verify(place: Path, *, deep: bool = False) -> None:
 def fingerprint(place: Path) -> str:
     """A short hash that changes when the model's weights or settings do."""
     if (place / MANIFEST).is_file():
-        files = {k: v["sha256"] for k, v in _read_json(place / MANIFEST)["files"].items()}
+        files = {path: entry["sha256"] for path, entry in _manifest(place).items()}
     else:
         files = {
             str(file.relative_to(place)): _sha256(file)
@@ -160,7 +160,7 @@ def fingerprint(place: Path) -> str:
 
 def refuse_code(place: Path) -> None:
     """Refuse a configuration that names code to run. Raises ModelBroken."""
-    for file in place.glob("*.json"):
+    for file in place.rglob("*.json"):
         content = _read_json(file)
         if isinstance(content, dict) and "auto_map" in content:
             raise ModelBroken(f"{file} asks to run code of its own (auto_map)", "use another model")
@@ -248,6 +248,15 @@ def _write_manifest(folder: Path, release: Release) -> None:
         },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of each file, by its path. Raises ModelBroken."""
+    try:
+        files = _read_json(folder / MANIFEST)["files"]
+        return {path: {"size": e["size"], "sha256": e["sha256"]} for path, e in files.items()}
+    except (KeyError, TypeError, AttributeError):
+        raise ModelBroken(f"{folder / MANIFEST} is not ours", PULL) from None
 
 
 def _files(folder: Path) -> Iterator[Path]:

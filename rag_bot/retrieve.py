@@ -38,8 +38,10 @@ def retrieve(
     candidates = max(settings.candidates, limit)
     if not query.strip():
         return Found([], 0.0)
-    dense = index.dense(collection, embedder.encode([query])[0], candidates)
-    lexical = index.lexical(collection, query, candidates)
+    vector = embedder.encode([query])[0]
+    with index.view():
+        dense = index.dense(collection, vector, candidates)
+        lexical = index.lexical(collection, query, candidates)
     # Lexical first: where ranks tie, the words of the question decide.
     fused = fuse([lexical, dense], settings.rrf_k)
     return Found(fused[:limit], dense[0].score if dense else 0.0)

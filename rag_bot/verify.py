@@ -2,7 +2,8 @@
 
 A claim is held against every passage of the sources shown, alone and with its neighbour, by the
 share of its words that the passage has; for the closest ones, embeddings then speak for words
-said differently. A number or a name that the passage lacks is never forgiven.
+said differently. A number or a name that the passage lacks, or a "not" that only one of the two
+has, is never forgiven.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ SUPPORTED = 0.6
 """A claim whose score reaches this is supported."""
 _CLOSEST = 6
 _LEXICAL_WEIGHT = 0.7
+_PAIR_COST = 0.05
+"""Two passages are only quoted together where the second adds something."""
+_NEGATION = re.compile(
+    r"\b(not|no|never|none|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE
+)
 _NAME = re.compile(r"(?<=[a-z,;:] )[A-ZÀ-Þ][\w-]+")
 
 
@@ -40,6 +46,7 @@ class Passage(NamedTuple):
     words: frozenset[str]
     numbers: frozenset[str]
     around: frozenset[str]
+    pair: bool
 
 
 class Verifier:
@@ -75,12 +82,12 @@ class Verifier:
         )[:_CLOSEST]
         if not ranked:  # no passage has its numbers and names
             return Verdict(claim.text, (), "unsupported", 0.0)
-        vectors = self._encoder.encode([claim.text, *(entry[3].text for entry in ranked)])
-        cosines = vectors[1:] @ vectors[0]
+        cosines = self._cosines(claim.text, [entry[3] for entry in ranked])
         scored = [
             (
-                (_LEXICAL_WEIGHT * overlap + (1 - _LEXICAL_WEIGHT) * max(0.0, float(cosine)))
-                * self._on_topic(passage),
+                (_LEXICAL_WEIGHT * overlap + (1 - _LEXICAL_WEIGHT) * cosine)
+                * self._on_topic(passage)
+                - passage.pair * _PAIR_COST,
                 passage,
             )
             for (overlap, _named, _order, passage), cosine in zip(ranked, cosines, strict=True)
@@ -89,7 +96,7 @@ class Verifier:
             each for each in scored if each[1].source.marker in named and each[0] >= SUPPORTED
         ]
         score, best = max(chosen or scored, key=lambda each: each[0])
-        score = round(min(score, 1.0), 4)
+        score = round(min(max(score, 0.0), 1.0), 4)
         if score < SUPPORTED:
             return Verdict(claim.text, (), "unsupported", score)
         return Verdict(
@@ -111,13 +118,20 @@ class Verifier:
         ranked = [each for each in ranked if len(codes & each.words) == most]
         if not ranked:
             return None
-        vectors = self._encoder.encode([self._question, *(each.text for each in ranked)])
-        cosines = vectors[1:] @ vectors[0]
         scored = [
-            ((len(self._asked & each.words) / len(self._asked) + max(0.0, float(cosine))) / 2, each)
-            for each, cosine in zip(ranked, cosines, strict=True)
+            (
+                (len(self._asked & each.words) / len(self._asked) + cosine) / 2
+                - each.pair * _PAIR_COST,
+                each,
+            )
+            for each, cosine in zip(ranked, self._cosines(self._question, ranked), strict=True)
         ]
         return max(scored, key=lambda entry: entry[0])
+
+    def _cosines(self, text: str, passages: Sequence[Passage]) -> list[float]:
+        """How close each passage is to a text, in [0, 1]."""
+        vectors = self._encoder.encode([text, *(passage.text for passage in passages)])
+        return [max(0.0, float(cosine)) for cosine in vectors[1:] @ vectors[0]]
 
     def _on_topic(self, passage: Passage) -> float:
         """Discounts a passage that says the same of something else than the question asks about.
@@ -133,6 +147,8 @@ class Verifier:
     def _may_support(self, claim: str, passage: Passage) -> bool:
         new_numbers = numbers(claim) - self._asked_numbers
         if not new_numbers <= passage.numbers:
+            return False
+        if bool(_NEGATION.search(claim)) != bool(_NEGATION.search(passage.text)):
             return False
         names = {term for name in _NAME.findall(claim) for term in content(name)}
         return names - self._asked <= passage.words
@@ -181,6 +197,7 @@ def _windows(source: Source) -> list[Passage]:
                     words=content(quote) | heading,
                     numbers=numbers(quote),
                     around=frozenset() if "|" in before else content(before),
+                    pair=width == 2,
                 )
             )
     return found

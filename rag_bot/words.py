@@ -18,7 +18,11 @@ states tell text yes
 """
 STOP_TERMS = frozenset(analyze(_STOP))
 
-_NUMBER = re.compile(r"\d[\d.,'’ \u00a0\u202f]*\d|\d")
+_GROUPING = ".,'’ \u00a0\u202f"
+_NUMBER = re.compile(
+    rf"\d{{1,3}}(?:[{_GROUPING}]\d{{3}})+(?!\d)(?:[.,]\d{{1,2}}(?!\d))?|\d+(?:[.,]\d+)*"
+)
+_FRACTION = re.compile(r"(.*)[.,](\d{1,2})$")
 
 
 def content(text: str) -> frozenset[str]:
@@ -27,5 +31,16 @@ def content(text: str) -> frozenset[str]:
 
 
 def numbers(text: str) -> frozenset[str]:
-    """The numbers of a text, digits only: `1,200.50` and `1 200,50` are the same."""
-    return frozenset(re.sub(r"\D", "", match) for match in _NUMBER.findall(text))
+    """The numbers of a text in one spelling: `1,200.50`, `1 200,5` and `1200.5` are the same.
+
+    A point or comma before three digits groups thousands; before one or two it is decimal.
+    """
+    return frozenset(_canonical(match) for match in _NUMBER.findall(text))
+
+
+def _canonical(number: str) -> str:
+    split = _FRACTION.match(number)
+    whole, fraction = split.groups() if split else (number, "")
+    fraction = fraction.rstrip("0")
+    digits = re.sub(r"\D", "", whole)
+    return f"{digits}.{fraction}" if fraction else digits

@@ -461,9 +461,8 @@ def _print_proof(answer: Answer, draft: str) -> None:
     if answer.citations:
         print("\nSources")
         for cited in answer.citations:
-            print(
-                f"  [{cited.marker}] {cited.document}, page {cited.page}: “{_short(cited.quote, 240)}”"
-            )
+            place = f"[{cited.marker}] {cited.document}, page {cited.page}"
+            print(f"  {place}: “{_short(cited.quote, 240)}”")
     elif answer.abstained and answer.sources:
         print("\nClosest passages")
         for source in answer.sources:

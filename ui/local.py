@@ -106,6 +106,10 @@ class Local:
             found = self.index.catalogue.collection(collection or self.settings.collection)
             if found and gone:
                 self.index.remove(found, [entry.id for entry in gone])
+            for entry in gone:
+                file = Path(entry.source)
+                if file.is_relative_to(self.settings.data_dir / "uploads"):  # our own copy
+                    file.unlink(missing_ok=True)
             if found and everything:
                 self.index.drop(found)
             return gone

@@ -12,6 +12,8 @@ from rag_bot.tokenize import WordPieces
 from rag_bot.types import Chunk, Document, Heading, Page
 
 TITLE_TOKENS = 24
+_CONTEXT_TOKENS = 54
+"""Kept free for the title and headings of a document that has any."""
 _SMALL = 24
 """A section shorter than this (a heading alone, a line) joins the next one of its page."""
 _PATH = " > "
@@ -32,7 +34,8 @@ def chunk(document: Document, pieces: WordPieces, limit: int) -> tuple[Chunk, ..
     `document.text[chunk.char_start:chunk.char_end] == chunk.text`.
     """
     text = document.text
-    limit = min(limit, pieces.limit - TITLE_TOKENS - 4)
+    structured = bool(document.title or document.headings)
+    limit = min(limit, pieces.limit - (_CONTEXT_TOKENS if structured else 0))
     room = pieces.limit - limit - pieces.count(document.title) - 4
     chunks: list[Chunk] = []
     start = 0

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 QUOTE_FROM = 0.55
 """A passage that fits the question this well is quoted when the model's own words don't hold."""
 _MOST_CLAIMS = 6
+_LOOP = 24
 
 
 class Pipeline:
@@ -184,6 +185,8 @@ class _Draft:
                         yield text
                     if isinstance(event, Claim) and self._enough():
                         return
+                if piece and _loops(self.text):
+                    return
 
     def quotation(self) -> Verdict | None:
         """The passage that fits the question best, if it fits well: a claim that is its quote."""
@@ -210,6 +213,11 @@ class _Draft:
         rambling = [verdict.label for verdict in self.verdicts[-2:]] == ["unsupported"] * 2
         repeated = len(set(claims)) < len(claims)
         return self.declined or repeated or rambling or len(claims) >= _MOST_CLAIMS
+
+
+def _loops(text: str) -> bool:
+    """Whether the end of a text has been said three times over: the model turns in a circle."""
+    return len(text) > 3 * _LOOP and text.count(text[-_LOOP:]) >= 3
 
 
 class _Ending:

@@ -85,7 +85,10 @@ class Ingest(_Section):
 
     max_file_mb: int = Field(200, ge=1, description="Larger files are reported, not read")
     chunk_tokens: int = Field(
-        200, ge=32, le=512, description="Longest chunk, in the embedder's word pieces"
+        254,
+        ge=32,
+        le=512,
+        description="Longest chunk, in the embedder's word pieces; less where headings go along",
     )
     batch_chunks: int = Field(512, ge=1, le=5000, description="Chunks embedded and stored at once")
 

@@ -24,6 +24,8 @@ _CLOSEST = 6
 _LEXICAL_WEIGHT = 0.7
 _PAIR_COST = 0.05
 """Two passages are only quoted together where the second adds something."""
+_CODE_GAIN = 0.1
+"""An article number found is better evidence than any other word."""
 _NEGATION = re.compile(
     r"\b(not|no|never|none|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE
 )
@@ -121,6 +123,7 @@ class Verifier:
         scored = [
             (
                 (len(self._asked & each.words) / len(self._asked) + cosine) / 2
+                + bool(most) * _CODE_GAIN
                 - each.pair * _PAIR_COST,
                 each,
             )
@@ -136,13 +139,12 @@ class Verifier:
     def _on_topic(self, passage: Passage) -> float:
         """Discounts a passage that says the same of something else than the question asks about.
 
-        "14 days" is on many pages; the one that is meant shares the question's words too. A
-        passage beside one that is on topic is trusted, as its sentences follow on from there.
+        "14 days" is on many pages; the one that is meant shares the question's words too.
         """
         if not self._most_asked:
             return 1.0
         shared = len(self._asked & (passage.words | passage.around)) / self._most_asked
-        return min(1.0, 0.25 + 1.5 * shared)
+        return min(1.0, 0.1 + 1.2 * shared)
 
     def _may_support(self, claim: str, passage: Passage) -> bool:
         new_numbers = numbers(claim) - self._asked_numbers
@@ -181,12 +183,11 @@ def _windows(source: Source) -> list[Passage]:
     text = source.chunk.text
     spans = passages(text)
     heading = content(source.chunk.heading)
+    whole = content(text)
     found = []
     for width in (1, 2):
         for first in range(len(spans) - width + 1):
             start, end = spans[first].start, spans[first + width - 1].end
-            # Prose leans on the sentence before it; a row of a table does not.
-            before = text[spans[first - 1].start : start] if first else ""
             quote = text[start:end]
             found.append(
                 Passage(
@@ -196,7 +197,8 @@ def _windows(source: Source) -> list[Passage]:
                     text=quote,
                     words=content(quote) | heading,
                     numbers=numbers(quote),
-                    around=frozenset() if "|" in before else content(before),
+                    # A sentence speaks of what its neighbours name; a row of a table does not.
+                    around=frozenset() if "|" in quote else whole,
                     pair=width == 2,
                 )
             )

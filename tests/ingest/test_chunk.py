@@ -150,7 +150,7 @@ def test_headings_reach_over_pages(pieces: WordPieces) -> None:
 
 
 def test_the_outermost_headings_go_when_there_is_no_room(pieces: WordPieces) -> None:
-    headings = [Heading(0, 1, "Outer " * 40), Heading(1, 2, "Inner")]
+    headings = [Heading(0, 1, "Outer " * 60), Heading(1, 2, "Inner")]
     (only,) = chunk(make("Body text.", headings=headings), pieces, 226)
     assert only.heading in ("Inner", "")
     assert "Outer" not in only.heading

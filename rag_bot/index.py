@@ -11,10 +11,10 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import filelock
 
@@ -229,18 +229,24 @@ class Index:
     def dense(self, collection: Collection, vector: Vectors, limit: int) -> list[ScoredChunk]:
         """The chunks nearest to a vector of shape `(dimension,)`, by cosine, best first."""
         caches = self._open(collection)
-        with self.view():
-            found = caches.vectors.search(vector, limit)
-            stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
-        return [ScoredChunk(stored[i].chunk, s, "dense") for i, s in found if i in stored]
+        return self._hits(collection, lambda: caches.vectors.search(vector, limit), "dense")
 
     def lexical(self, collection: Collection, query: str, limit: int) -> list[ScoredChunk]:
         """The chunks with the best BM25 for a query, best first."""
         caches = self._open(collection)
+        return self._hits(collection, lambda: caches.lexical.search(query, limit), "lexical")
+
+    def _hits(
+        self,
+        collection: Collection,
+        search: Callable[[], list[tuple[str, float]]],
+        retriever: Literal["dense", "lexical"],
+    ) -> list[ScoredChunk]:
+        """What a cache finds, less what the catalogue does not list."""
         with self.view():
-            found = caches.lexical.search(query, limit)
+            found = search()
             stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
-        return [ScoredChunk(stored[i].chunk, s, "lexical") for i, s in found if i in stored]
+        return [ScoredChunk(stored[i].chunk, score, retriever) for i, score in found if i in stored]
 
     # Caches
 

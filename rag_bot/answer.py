@@ -104,7 +104,7 @@ class Pipeline:
         )
         cited = draft.citations
         if cited:
-            answer = replace(base, text=draft.text.strip(), citations=cited, timings=clock.laps())
+            answer = replace(base, text=draft.checked, citations=cited, timings=clock.laps())
             yield Finished(answer)
             return
         quotation = None if draft.declined else draft.quotation()
@@ -163,10 +163,17 @@ class _Draft:
     def __init__(self, query: str, sources: Sequence[Source], embedder: Embedder) -> None:
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
+        self._repeated = False
+        self._sound = 0
         self.text = ""
         self.declined = False
         self.verdicts: list[Verdict] = []
         self.unresolved: list[int] = []
+
+    @property
+    def checked(self) -> str:
+        """The text as far as it was judged and says something new."""
+        return self.text[: self._sound].strip()
 
     @property
     def citations(self) -> tuple[Citation, ...]:
@@ -181,6 +188,8 @@ class _Draft:
                 for event in claims.feed(piece) if piece else claims.close():
                     text = event.text if isinstance(event, Piece) else self._judge(event)
                     self.text += text
+                    if isinstance(event, Claim) and not self._repeated:
+                        self._sound = len(self.text)
                     if text:
                         yield text
                     if isinstance(event, Claim) and self._enough():
@@ -203,16 +212,18 @@ class _Draft:
         if claim.text.rstrip(".").casefold() == prompt.NO_ANSWER.rstrip(".").casefold():
             self.declined = True
             return ""
+        if claim.text in (verdict.claim for verdict in self.verdicts):
+            self._repeated = True
+            return ""
         self.unresolved += [n for n in claim.markers if n not in self._markers]
         verdict = self._verifier.check(claim)
         self.verdicts.append(verdict)
         return "".join(f" [{cited.marker}]" for cited in verdict.citations)
 
     def _enough(self) -> bool:
-        claims = [verdict.claim for verdict in self.verdicts]
         rambling = [verdict.label for verdict in self.verdicts[-2:]] == ["unsupported"] * 2
-        repeated = len(set(claims)) < len(claims)
-        return self.declined or repeated or rambling or len(claims) >= _MOST_CLAIMS
+        enough = len(self.verdicts) >= _MOST_CLAIMS
+        return self.declined or self._repeated or rambling or enough
 
 
 def _loops(text: str) -> bool:

@@ -447,7 +447,7 @@ def _speak(
 
 
 def _print_proof(answer: Answer, draft: str) -> None:
-    if draft.strip() != answer.text:
+    if not draft.strip().startswith(answer.text):
         if draft:
             print("\n\n(The draft above is not borne out by the documents. Instead:)\n")
         print(answer.text, end="")

@@ -59,20 +59,22 @@ def ingest(
     collection = index.make_collection(collection_name, fingerprint(settings))
 
     results: list[FileResult] = []
-    pages = chunks = embedded = 0
+    pages = chunks = 0
     for result in _index(listed.values(), known, index, collection, embedder, settings):
         results.append(result)
         if result.status == "indexed":
             pages += result.pages
             chunks += result.chunks
-            embedded += result.chunks
         yield Progress(len(results), len(listed), pages, chunks, result)
 
-    gone = [entry for entry in below if _is_gone(entry, listed)]
+    blocked = [each.source for each in listed.values() if isinstance(each, Blocked)]
+    gone = [
+        entry
+        for entry in below
+        if not isinstance(listed.get(entry.source), Found) and not _below(entry.source, blocked)
+    ]
+    lost = _lost(gone, index.catalogue.entries(collection), listed) if gone else []
     warnings: list[str] = []
-    # A file that was renamed or moved is gone from its old place only: nothing is lost.
-    kept = {e.sha256 for e in index.catalogue.entries(collection) if e.source in listed}
-    lost = [entry for entry in gone if entry.sha256 not in kept]
     if lost and 3 * len(lost) > len(below) and not allow_removal:
         warnings.append(
             f"{len(lost)} of {len(below)} documents are gone from disk, and none was removed;"
@@ -82,7 +84,7 @@ def ingest(
         index.remove(collection, [entry.id for entry in gone])
         results += [_result(entry, "removed") for entry in gone]
 
-    report = Report(tuple(results), time.perf_counter() - clock, embedded, tuple(warnings))
+    report = Report(tuple(results), time.perf_counter() - clock, chunks, tuple(warnings))
     index.catalogue.record_run(started_at, report.as_json())
     yield report
 
@@ -176,9 +178,12 @@ def _untouched(found: Found, entry: Entry) -> bool:
     return dated and found.mtime_ns < entry.indexed_at * 1e9 - _RACY_NS
 
 
-def _is_gone(entry: Entry, listed: Mapping[str, Listed]) -> bool:
-    blocked = [each.source for each in listed.values() if isinstance(each, Blocked)]
-    return not isinstance(listed.get(entry.source), Found) and not _below(entry.source, blocked)
+def _lost(
+    gone: Iterable[Entry], present: Iterable[Entry], listed: Mapping[str, Listed]
+) -> list[Entry]:
+    """Of the entries that are gone, those not renamed or moved: their content is nowhere else."""
+    kept = {entry.sha256 for entry in present if entry.source in listed}
+    return [entry for entry in gone if entry.sha256 not in kept]
 
 
 def _below(source: str, places: Iterable[str]) -> bool:

@@ -204,7 +204,7 @@ def _serve(pipe: Connection, recipe: Recipe) -> None:
     """The child: jobs in; page counts, then an outcome out."""
     os.nice(5)  # parsing ahead must not slow the embedder down
     _word_pieces(recipe.embedder)
-    _limit_memory()
+    limit_memory(MEMORY_BYTES)
     pipe.send(0)
     while True:
         try:
@@ -222,10 +222,11 @@ def _serve(pipe: Connection, recipe: Recipe) -> None:
         pipe.send(outcome)
 
 
-def _limit_memory() -> None:
+def limit_memory(beyond: int) -> None:
+    """Let this process take no more than `beyond` bytes on top of what it has now."""
     with open("/proc/self/statm") as statm:
         used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (used + beyond, used + beyond))
 
 
 def _read(path: Path, limit: int) -> tuple[bytes, os.stat_result]:

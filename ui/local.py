@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.report import Progress, Report
 from ingest.sync import ingest
@@ -14,7 +14,7 @@ from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Entry
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
-from rag_bot.index import Index, fingerprint
+from rag_bot.index import Index
 from rag_bot.types import Event, Message, Source
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ class Local:
         self.settings = settings
         self.index = Index(settings.data_dir, url=url, wait=wait)
         self.pipeline = Pipeline(
-            settings, self.index, lambda: self._embedder, lambda: self._generator
+            settings,
+            self.index,
+            lambda: self._loaded("_embedder"),
+            lambda: self._loaded("_generator"),
         )
-        self._loading = threading.Lock()
+        # One lock: a question that comes during the warm-up waits, and loads nothing twice.
+        self._loading = threading.RLock()
         self._writing = threading.Lock()
 
     def __enter__(self) -> Local:
@@ -54,9 +58,12 @@ class Local:
 
     def warm_up(self) -> None:
         """Load both models now, so that the first question does not wait for them."""
+        self.pipeline.embedder().encode(["warm up"])
+        self.pipeline.generator()
+
+    def _loaded(self, model: str) -> Any:
         with self._loading:
-            self.pipeline.embedder().encode(["warm up"])
-            self.pipeline.generator()
+            return getattr(self, model)
 
     def search(
         self, query: str, collection: str | None = None, limit: int | None = None
@@ -117,12 +124,6 @@ class Local:
     def collections(self) -> list[str]:
         """Names of the collections that exist."""
         return [each.name for each in self.index.catalogue.collections()]
-
-    def fits(self) -> None:
-        """Check every collection against the settings. Raises IndexMismatch."""
-        wanted = fingerprint(self.settings)
-        for name in self.collections():
-            self.index.collection(name, wanted)
 
 
 def _one(name: str, entries: Sequence[Entry]) -> Entry:

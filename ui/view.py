@@ -6,8 +6,6 @@ import hashlib
 import html
 import io
 import multiprocessing
-import os
-import resource
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from ingest.worker import limit_memory
 from rag_bot.types import PAGE_SEPARATOR, Citation, Document, Source
 
 HEADERS = {
@@ -175,9 +174,7 @@ class _Box(NamedTuple):
 
 
 def _draw_into(pipe: Connection, path: Path, page: Shown) -> None:
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + _PICTURE_BYTES, used + _PICTURE_BYTES))
+    limit_memory(_PICTURE_BYTES)
     try:
         pipe.send_bytes(draw(path, page))
     except Exception:  # whatever a broken PDF makes pdfium do: there is no picture, that is all

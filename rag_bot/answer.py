@@ -14,7 +14,7 @@ from rag_bot.abstain import REASONS, evidence
 from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
-from rag_bot.index import Index, fingerprint
+from rag_bot.index import Flipped, Index, fingerprint
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.types import (
@@ -62,7 +62,7 @@ class Pipeline:
 
         Raises UsageError for an unknown collection, IndexMismatch for other settings.
         """
-        return self._find(_encodable(query), self._collection(collection), limit)[0]
+        return self._find(_encodable(query), collection, limit)[0]
 
     def answer(
         self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
@@ -76,7 +76,7 @@ class Pipeline:
         clock = _Clock()
         question = _encodable(question)
         query = standalone(question.strip(), history)
-        sources, cosine = self._find(query, self._collection(collection))
+        sources, cosine = self._find(query, collection)
         clock.lap("retrieve")
         yield Retrieved(query, sources)
 
@@ -123,16 +123,27 @@ class Pipeline:
             return
         yield _abstention(base, "model" if draft.declined else "unsupported", clock)
 
-    def _collection(self, name: str | None) -> Collection:
-        return self.index.collection(name or self.settings.collection, fingerprint(self.settings))
-
     def _find(
-        self, query: str, collection: Collection, limit: int | None = None
+        self, query: str, collection: str | None, limit: int | None = None
     ) -> tuple[tuple[Source, ...], float]:
-        found = retrieve(
-            self.index, self.embedder(), collection, query, self.settings.retrieval, limit
-        )
-        paths = self.index.catalogue.sources({hit.chunk.document_id for hit in found.hits})
+        name = collection or self.settings.collection
+        while True:
+            with self.index.view():
+                held = self.index.collection(name, fingerprint(self.settings))
+                embedder = self.embedder()
+            # A rebuilt generation may begin to answer at any moment: then all is asked again.
+            with contextlib.suppress(Flipped):
+                return self._found(query, held, embedder, limit)
+
+    def _found(
+        self, query: str, collection: Collection, embedder: Embedder, limit: int | None
+    ) -> tuple[tuple[Source, ...], float]:
+        settings = self.settings.retrieval
+        found = retrieve(self.index, embedder, collection, query, settings, limit)
+        with self.index.view():
+            if not self.index.catalogue.is_live(collection):
+                raise Flipped
+            paths = self.index.catalogue.sources({hit.chunk.document_id for hit in found.hits})
         # A document that went since it was found is not shown any more.
         hits = [hit for hit in found.hits if hit.chunk.document_id in paths]
         sources = tuple(

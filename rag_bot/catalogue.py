@@ -1,4 +1,4 @@
-"""The truth: one SQLite file with collections, documents, pages, chunks and their vectors.
+"""The truth: collections, documents, pages, chunks and their vectors, in one SQLite file.
 
 Chroma and the lexical index are caches of it and can be rebuilt from it without the embedder.
 What the catalogue does not list as live is never shown.
@@ -13,85 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from rag_bot.errors import IndexMismatch, Unavailable
+from rag_bot.database import Database
 from rag_bot.types import PAGE_SEPARATOR, Chunk, Document, Heading, Page
 
-SCHEMA = 1
 Vectors = npt.NDArray[np.float32]
-
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE collections (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    generation INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL
-) STRICT;
-CREATE TABLE documents (
-    id TEXT PRIMARY KEY,
-    collection_id INTEGER NOT NULL REFERENCES collections(id),
-    source TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    media_type TEXT NOT NULL,
-    title TEXT NOT NULL,
-    headings TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'live')),
-    indexed_at REAL NOT NULL
-) STRICT;
-CREATE INDEX documents_by_source ON documents (collection_id, source);
-CREATE TABLE pages (
-    document_id TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    char_start INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    PRIMARY KEY (document_id, number)
-) STRICT;
-CREATE TABLE chunks (
-    id TEXT PRIMARY KEY,
-    document_id TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
-    ordinal INTEGER NOT NULL,
-    page_start INTEGER NOT NULL,
-    page_end INTEGER NOT NULL,
-    char_start INTEGER NOT NULL,
-    char_end INTEGER NOT NULL,
-    heading TEXT NOT NULL,
-    vector BLOB NOT NULL
-) STRICT;
-CREATE INDEX chunks_by_document ON chunks (document_id, ordinal);
-CREATE TABLE leavings (
-    collection_id INTEGER NOT NULL,
-    chunk_id TEXT NOT NULL,
-    PRIMARY KEY (collection_id, chunk_id)
-) STRICT;
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    started_at REAL NOT NULL,
-    report TEXT NOT NULL
-) STRICT;
-CREATE TABLE feedback (
-    id INTEGER PRIMARY KEY,
-    created_at REAL NOT NULL,
-    collection TEXT NOT NULL,
-    question TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    thumb INTEGER NOT NULL CHECK (thumb IN (-1, 1)),
-    reason TEXT NOT NULL,
-    correction TEXT NOT NULL
-) STRICT;
-"""
 
 
 class Collection(NamedTuple):
@@ -134,6 +67,13 @@ class Prepared:
     media_type: str
 
 
+class Debt(NamedTuple):
+    """Chunks taken out of the caches that still lie in their files; `due`: a deletion is owed."""
+
+    chunks: int
+    due: bool
+
+
 class Stored(NamedTuple):
     """A live chunk together with what a person needs to know where it is from."""
 
@@ -158,115 +98,131 @@ def _hash(*parts: str) -> str:
 
 
 class Catalogue:
-    """One connection, used by any thread under one lock: every operation is short."""
+    """Collections, their documents and chunks, in the one database."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                "PRAGMA busy_timeout = 5000;"
-            )
-            self._create()
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise Unavailable(
-                f"the catalogue {path} can't be opened: {error}",
-                "check the disk and its permissions, or move the file away and ingest again",
-            ) from None
-
-    def _create(self) -> None:
-        with self.transaction() as db:
-            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
-                for statement in _TABLES.split(";\n"):
-                    db.execute(statement)
-                db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-        found = int(self._one("SELECT value FROM meta WHERE key = 'schema'")[0])
-        if found != SCHEMA:
-            raise IndexMismatch(
-                f"{self.path} has schema {found}, this version reads {SCHEMA}",
-                "move it away and run `ingest` again",
-            )
-
-    def close(self) -> None:
-        """Close the connection; the file is whole at every moment anyway."""
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, durable on return."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _all(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        with self._lock:
-            return self._db.execute(sql, parameters).fetchall()
-
-    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
-        with self._lock:
-            return self._db.execute(sql, parameters).fetchone()
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     # Collections
 
     def collections(self) -> list[Collection]:
-        """All of them, by name."""
-        rows = self._all("SELECT id, name, generation, fingerprint FROM collections ORDER BY name")
-        return [Collection(*row) for row in rows]
+        """The live generation of each, by name."""
+        return [each for each, live in self._generations() if live]
 
     def collection(self, name: str) -> Collection | None:
-        """One by name, or None."""
+        """The live generation of one by name, or None."""
         return next((each for each in self.collections() if each.name == name), None)
+
+    def building(self) -> list[Collection]:
+        """Generations begun and not yet live."""
+        return [each for each, live in self._generations() if not live]
+
+    def is_live(self, collection: Collection) -> bool:
+        """Whether this generation is the one that answers."""
+        return self.collection(collection.name) == collection
+
+    def _generations(self) -> list[tuple[Collection, bool]]:
+        rows = self._db.all(
+            "SELECT id, name, generation, fingerprint, live FROM collections"
+            " ORDER BY name, generation"
+        )
+        return [(Collection(*row[:4]), bool(row[4])) for row in rows]
 
     def create_collection(self, name: str, fingerprint: str) -> Collection:
         """Make one; returns the present one where it exists."""
-        with self.transaction() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO collections (name, generation, fingerprint)"
-                " VALUES (?, 1, ?)",
-                (name, fingerprint),
-            )
+        with self._db.transaction() as db:
+            if self.collection(name) is None:
+                db.execute(
+                    "INSERT INTO collections (name, generation, fingerprint, live)"
+                    " VALUES (?, 1, ?, 1)",
+                    (name, fingerprint),
+                )
         found = self.collection(name)
         assert found is not None
         return found
 
+    def begin_generation(self, live: Collection, fingerprint: str) -> Collection:
+        """A generation to be filled beside the live one."""
+        with self._db.transaction() as db:
+            db.execute(
+                "INSERT INTO collections (name, generation, fingerprint, live) VALUES (?, ?, ?, 0)",
+                (live.name, live.generation + 1, fingerprint),
+            )
+        return next(each for each in self.building() if each.name == live.name)
+
+    def flip(self, building: Collection) -> None:
+        """Let this generation answer from now on, and delete the one that did.
+
+        A purge that was owed is owed still.
+        """
+        with self._db.transaction() as db:
+            live = self.collection(building.name)
+            if live is not None:
+                if self.debt(live).due:
+                    self.owe_purge(building)
+                self.drop_collection(live)
+            db.execute("UPDATE collections SET live = 1 WHERE id = ?", (building.id,))
+
     def drop_collection(self, collection: Collection) -> None:
-        """Forget a collection that holds no documents any more."""
-        with self.transaction() as db:
+        """Delete a generation and all its documents."""
+        with self._db.transaction() as db:
             db.execute("DELETE FROM leavings WHERE collection_id = ?", (collection.id,))
+            db.execute("DELETE FROM documents WHERE collection_id = ?", (collection.id,))
             db.execute("DELETE FROM collections WHERE id = ?", (collection.id,))
+
+    def caches(self, collection: Collection) -> str:
+        """The name of the folder of its caches, or empty."""
+        row = self._db.one("SELECT caches FROM collections WHERE id = ?", (collection.id,))
+        return str(row[0]) if row else ""
+
+    def set_caches(self, collection: Collection, folder: str) -> None:
+        """From now on its caches are in this new folder, in which nothing was ever deleted."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE collections SET caches = ?, debt = 0 WHERE id = ?", (folder, collection.id)
+            )
+
+    def dimension(self, collection: Collection) -> int:
+        """The length of its vectors; 0 before the first."""
+        row = self._db.one("SELECT dimension FROM collections WHERE id = ?", (collection.id,))
+        return int(row[0]) if row else 0
+
+    def debt(self, collection: Collection) -> Debt:
+        """What was taken away and still lies in the files of its caches."""
+        row = self._db.one("SELECT debt, purge_due FROM collections WHERE id = ?", (collection.id,))
+        return Debt(int(row[0]), bool(row[1])) if row else Debt(0, False)
+
+    def owe_purge(self, collection: Collection) -> None:
+        """A document was deleted: that is not claimed before its bytes are gone from all files."""
+        with self._db.transaction() as db:
+            db.execute("UPDATE collections SET purge_due = 1 WHERE id = ?", (collection.id,))
+
+    def purged(self, collection: Collection) -> None:
+        """They are gone."""
+        if self.debt(collection).due:
+            with self._db.transaction() as db:
+                db.execute("UPDATE collections SET purge_due = 0 WHERE id = ?", (collection.id,))
 
     # Documents
 
     def entries(self, collection: Collection) -> list[Entry]:
         """Its live documents, by source."""
-        rows = self._all(
-            "SELECT id, source, sha256, size, mtime_ns, media_type, title, indexed_at,"
-            " (SELECT count(*) FROM pages WHERE document_id = documents.id),"
-            " (SELECT count(*) FROM chunks WHERE document_id = documents.id)"
-            " FROM documents WHERE collection_id = ? AND state = 'live' ORDER BY source",
+        rows = self._db.all(
+            f"{_ENTRIES} WHERE collection_id = ? AND state = 'live' ORDER BY source",
             (collection.id,),
         )
         return [Entry(*row) for row in rows]
 
     def document(self, document_id: str) -> Document | None:
         """A live document with its text, or None."""
-        row = self._one(
+        row = self._db.one(
             "SELECT source, sha256, title, headings FROM documents WHERE id = ? AND state = 'live'",
             (document_id,),
         )
         if row is None:
             return None
         source, sha256, title, headings = row
-        pages = self._all(
+        pages = self._db.all(
             "SELECT number, text FROM pages WHERE document_id = ? ORDER BY number", (document_id,)
         )
         return Document(
@@ -278,18 +234,22 @@ class Catalogue:
             headings=tuple(Heading(*heading) for heading in json.loads(headings)),
         )
 
-    def sources(self, document_ids: Iterable[str]) -> dict[str, str]:
-        """The paths of the live ones among these documents, by id."""
-        rows = self._all(
-            "SELECT id, source FROM documents WHERE state = 'live'"
+    def origins(self, document_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Path and SHA-256 of the live ones among these documents, by id."""
+        rows = self._db.all(
+            "SELECT id, source, sha256 FROM documents WHERE state = 'live'"
             " AND id IN (SELECT value FROM json_each(?))",
             (json.dumps(sorted(document_ids)),),
         )
-        return dict(rows)
+        return {document_id: (source, sha256) for document_id, source, sha256 in rows}
+
+    def sources(self, document_ids: Iterable[str]) -> dict[str, str]:
+        """The paths of the live ones among these documents, by id."""
+        return {i: source for i, (source, _) in self.origins(document_ids).items()}
 
     def write_pending(self, collection: Collection, prepared: Sequence[Prepared]) -> None:
         """Write documents so that they survive a crash, but are not shown yet."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             for each in prepared:
                 document = each.document
                 db.execute("DELETE FROM documents WHERE id = ?", (document.id,))
@@ -299,7 +259,7 @@ class Catalogue:
                     ((collection.id, chunk.id) for chunk in each.chunks),
                 )
                 db.execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, '')",
                     (
                         document.id,
                         collection.id,
@@ -333,10 +293,16 @@ class Catalogue:
                         )
                     ),
                 )
+                _sign(db, document.id, self._digest(document.id))
+            dimensions = {each.vectors.shape[1] for each in prepared if each.chunks}
+            for dimension in dimensions:
+                db.execute(
+                    "UPDATE collections SET dimension = ? WHERE id = ?", (dimension, collection.id)
+                )
 
     def pending(self, collection: Collection) -> list[str]:
         """Ids of documents written but not live: a run was cut off between the two."""
-        rows = self._all(
+        rows = self._db.all(
             "SELECT id FROM documents WHERE collection_id = ? AND state = 'pending'",
             (collection.id,),
         )
@@ -344,7 +310,7 @@ class Catalogue:
 
     def go_live(self, collection: Collection, document_ids: Iterable[str]) -> None:
         """Show these documents from now on, and older versions of the same sources no more."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             for document_id in document_ids:
                 old = db.execute(
                     "SELECT old.id FROM documents old JOIN documents new"
@@ -357,22 +323,38 @@ class Catalogue:
 
     def take_away(self, collection: Collection, document_ids: Iterable[str]) -> None:
         """Show these documents no more; their chunk ids become leavings."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             _take_away(db, collection, document_ids)
 
     def leavings(self, collection: Collection) -> list[str]:
         """Chunk ids that the caches may still hold and should not."""
-        rows = self._all("SELECT chunk_id FROM leavings WHERE collection_id = ?", (collection.id,))
+        rows = self._db.all(
+            "SELECT chunk_id FROM leavings WHERE collection_id = ?", (collection.id,)
+        )
         return [row[0] for row in rows]
 
+    def passing(self, collection: Collection) -> list[str]:
+        """Chunk ids that the caches may hold or not: leavings, and those of pending documents."""
+        rows = self._db.all(
+            "SELECT chunks.id FROM chunks JOIN documents ON documents.id = document_id"
+            " WHERE collection_id = ? AND state = 'pending'",
+            (collection.id,),
+        )
+        return self.leavings(collection) + [row[0] for row in rows]
+
     def forget_leavings(self, collection: Collection) -> None:
-        """The caches have dropped them."""
-        with self.transaction() as db:
+        """The caches have dropped them: from their answers, not from their files."""
+        with self._db.transaction() as db:
+            db.execute(
+                "UPDATE collections SET debt = debt + (SELECT count(*) FROM leavings"
+                " WHERE collection_id = collections.id) WHERE id = ?",
+                (collection.id,),
+            )
             db.execute("DELETE FROM leavings WHERE collection_id = ?", (collection.id,))
 
     def touch(self, document_id: str, size: int, mtime_ns: int) -> None:
         """The file was rewritten with the same content: remember its new date."""
-        with self.transaction() as db:
+        with self._db.transaction() as db:
             db.execute(
                 "UPDATE documents SET size = ?, mtime_ns = ?, indexed_at = ? WHERE id = ?",
                 (size, mtime_ns, time.time(), document_id),
@@ -382,7 +364,7 @@ class Catalogue:
 
     def chunk_count(self, collection: Collection) -> int:
         """How many chunks its live documents have."""
-        row = self._one(
+        row = self._db.one(
             "SELECT count(*) FROM chunks JOIN documents ON documents.id = document_id"
             " WHERE collection_id = ? AND state = 'live'",
             (collection.id,),
@@ -391,7 +373,7 @@ class Catalogue:
 
     def chunks(self, collection: Collection, chunk_ids: Sequence[str]) -> dict[str, Stored]:
         """The live ones among these ids; the others are left out."""
-        rows = self._all(
+        rows = self._db.all(
             _CHUNKS + " WHERE collection_id = ? AND state = 'live'"
             " AND chunks.id IN (SELECT value FROM json_each(?))",
             (collection.id, json.dumps(chunk_ids)),
@@ -400,61 +382,55 @@ class Catalogue:
 
     def chunks_of(self, document_id: str) -> list[Stored]:
         """All chunks of a document, live or pending, in order."""
-        rows = self._all(_CHUNKS + " WHERE documents.id = ? ORDER BY ordinal", (document_id,))
+        rows = self._db.all(_CHUNKS + " WHERE documents.id = ? ORDER BY ordinal", (document_id,))
         return [_stored(row) for row in rows]
 
     def vectors_of(self, document_id: str) -> Vectors:
         """A document's vectors in chunk order: `(chunks, dimension)`, float32."""
-        rows = self._all(
+        rows = self._db.all(
             "SELECT vector FROM chunks WHERE document_id = ? ORDER BY ordinal", (document_id,)
         )
         return unpack_vectors([row[0] for row in rows])
 
-    # Runs and feedback
+    # Care
 
-    def record_run(self, started_at: float, report: Mapping[str, Any]) -> None:
-        """Remember what an ingest did."""
-        with self.transaction() as db:
-            db.execute(
-                "INSERT INTO runs (started_at, report) VALUES (?, ?)",
-                (started_at, json.dumps(report)),
-            )
+    def damaged(self, collection: Collection) -> list[Entry]:
+        """Its documents whose text, chunks or vectors are not what was written.
 
-    def record_feedback(
-        self,
-        *,
-        collection: str,
-        question: str,
-        answer: Mapping[str, Any],
-        thumb: int,
-        reason: str = "",
-        correction: str = "",
-    ) -> None:
-        """Remember what a person thought of an answer: `thumb` is 1 or -1."""
-        with self.transaction() as db:
-            db.execute(
-                "INSERT INTO feedback (created_at, collection, question, answer, thumb, reason,"
-                " correction) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    time.time(),
-                    collection,
-                    question,
-                    json.dumps(answer),
-                    thumb,
-                    reason,
-                    correction,
-                ),
-            )
+        Reads everything: about a second for 100 MB. Raises IndexDamaged.
+        """
+        rows = self._db.all(f"{_ENTRIES} WHERE collection_id = ? ORDER BY source", (collection.id,))
+        signed = dict(self._db.all("SELECT id, digest FROM documents"))
+        return [Entry(*row) for row in rows if self._digest(row[0]) != signed[row[0]]]
 
-    def feedback(self) -> list[dict[str, Any]]:
-        """All feedback, oldest first, `answer` as recorded."""
-        names = ("created_at", "collection", "question", "answer", "thumb", "reason", "correction")
-        rows = self._all(f"SELECT {', '.join(names)} FROM feedback ORDER BY id")
-        return [
-            {**dict(zip(names, row, strict=True)), "answer": json.loads(row[3])} for row in rows
-        ]
+    def sign(self) -> None:
+        """Compute the digests that documents of an older version lack."""
+        unsigned = self._db.all("SELECT id FROM documents WHERE digest = ''")
+        if unsigned:
+            with self._db.transaction() as db:
+                for (each,) in unsigned:
+                    _sign(db, each, self._digest(each))
+
+    def _digest(self, document_id: str) -> str:
+        """SHA-256 over a document's rows, but for its file's date and its state."""
+        digest = hashlib.sha256()
+        for sql in (
+            "SELECT collection_id, source, sha256, media_type, title, headings FROM documents"
+            " WHERE id = ?",
+            "SELECT number, char_start, text FROM pages WHERE document_id = ? ORDER BY number",
+            "SELECT id, ordinal, page_start, page_end, char_start, char_end, heading, vector"
+            " FROM chunks WHERE document_id = ? ORDER BY ordinal",
+        ):
+            for row in self._db.all(sql, (document_id,)):
+                digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
 
+_ENTRIES = (
+    "SELECT id, source, sha256, size, mtime_ns, media_type, title, indexed_at,"
+    " (SELECT count(*) FROM pages WHERE document_id = documents.id),"
+    " (SELECT count(*) FROM chunks WHERE document_id = documents.id) FROM documents"
+)
 _CHUNKS = (
     # A chunk lies within one page, so its text is a slice of that page and is not kept twice.
     "SELECT chunks.id, chunks.document_id,"
@@ -482,6 +458,10 @@ def _page_rows(document: Document) -> Iterator[tuple[str, int, int, str]]:
     for page in document.pages:
         yield document.id, page.number, start, page.text
         start += len(page.text) + len(PAGE_SEPARATOR)
+
+
+def _sign(db: sqlite3.Connection, document_id: str, digest: str) -> None:
+    db.execute("UPDATE documents SET digest = ? WHERE id = ?", (digest, document_id))
 
 
 def _take_away(db: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]) -> None:

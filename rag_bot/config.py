@@ -11,10 +11,10 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rag_bot.errors import ConfigError
 
@@ -24,6 +24,16 @@ ENV_PREFIX = "RAG_BOT_"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _split(value: object) -> object:
+    """A variable or flag holds several patterns with commas between them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Models(_Section):
@@ -91,6 +101,12 @@ class Ingest(_Section):
         description="Longest chunk, in the embedder's word pieces; less where headings go along",
     )
     batch_chunks: int = Field(512, ge=1, le=5000, description="Chunks embedded and stored at once")
+    include: Patterns = Field(
+        (), description="Only files that match one of these `.gitignore` patterns are read"
+    )
+    exclude: Patterns = Field(
+        (), description="Files and folders that match one of these `.gitignore` patterns are not"
+    )
 
 
 class Server(_Section):

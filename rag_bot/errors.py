@@ -9,6 +9,7 @@
     │   ├── EndpointFailed
     │   ├── IndexBusy
     │   ├── IndexMismatch
+    │   ├── IndexDamaged
     │   └── PortInUse
     └── DocumentError         one file: reported, counted, and the rest goes on
         ├── NotADocument               skipped
@@ -71,6 +72,10 @@ class IndexBusy(Unavailable):
 
 class IndexMismatch(Unavailable):
     """The index was made by another schema, chunker or embedder."""
+
+
+class IndexDamaged(Unavailable):
+    """A file of the index is not as it was written."""
 
 
 class PortInUse(Unavailable):

@@ -2,32 +2,40 @@
 
 Chroma breaks when two processes write to it and shows stale results to a second reader, so
 whoever opens an `Index` holds a lock; everybody else is told who does, and goes through them.
+
+On opening, files that are not as they were sealed are not trusted. The catalogue is checked by
+what it says, document by document; caches that were damaged are never opened but made anew from
+it; those of a killed process are checked against it. What is wrong is taken out and named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import filelock
 
 from rag_bot import models
-from rag_bot.catalogue import Catalogue, Collection, Prepared, Vectors, unpack_vectors
+from rag_bot.caches import LEXICAL, CacheBroken, Caches, context, indexed_text
+from rag_bot.catalogue import Catalogue, Collection, Entry, Prepared, Vectors
 from rag_bot.config import Settings
-from rag_bot.errors import IndexBusy, IndexMismatch, Unavailable, UsageError
-from rag_bot.lexical import Lexical
-from rag_bot.types import Chunk, ScoredChunk
-from rag_bot.vectors import VectorStore, open_client
+from rag_bot.database import Database
+from rag_bot.errors import IndexBusy, IndexDamaged, IndexMismatch, Unavailable, UsageError
+from rag_bot.ledger import Ledger, Origin, Rejection
+from rag_bot.seal import Seal
+from rag_bot.types import ScoredChunk
+from rag_bot.vectors import MemoryVectors
 
-if TYPE_CHECKING:
-    from chromadb.api import ClientAPI
+__all__ = ["Flipped", "Index", "Owner", "busy", "context", "fingerprint", "indexed_text", "owner"]
 
 CHUNKER = "sentences-1"
 """Changes when `ingest.chunk` would cut the same text differently."""
@@ -53,6 +61,8 @@ class Owner(NamedTuple):
 def owner(data_dir: Path) -> Owner | None:
     """Who holds the index now, or None."""
     lock = filelock.FileLock(data_dir / "lock")
+    if not (data_dir / "lock").exists():  # to ask would make it, and the folder
+        return None
     try:
         with lock.acquire(blocking=False):
             return None
@@ -66,57 +76,34 @@ def owner(data_dir: Path) -> Owner | None:
         return Owner(0, "", "")
 
 
-class Caches(NamedTuple):
-    """A collection's two caches, in step with the catalogue."""
-
-    vectors: VectorStore
-    lexical: Lexical
-
-    def replace(self, chunks: Sequence[Chunk], titles: Sequence[str], vectors: Vectors) -> None:
-        """Put chunks under their ids."""
-        ids = [chunk.id for chunk in chunks]
-        self.vectors.replace(ids, vectors)
-        self.lexical.replace(
-            ids,
-            [indexed_text(chunk, title) for chunk, title in zip(chunks, titles, strict=True)],
-        )
-
-    def remove(self, chunk_ids: Sequence[str]) -> None:
-        """Drop ids."""
-        self.vectors.remove(chunk_ids)
-        self.lexical.remove(chunk_ids)
-
-
-def indexed_text(chunk: Chunk, title: str) -> str:
-    """What is searched for a chunk: its text under its title and headings."""
-    return "\n".join(part for part in (context(chunk, title), chunk.text) if part)
-
-
-def context(chunk: Chunk, title: str) -> str:
-    """Where a chunk stands: `"Title > Heading > Heading"`, without saying anything twice."""
-    if not title or chunk.heading.startswith(title):
-        return chunk.heading
-    return f"{title} > {chunk.heading}" if chunk.heading else title
+class Flipped(Exception):
+    """The generation asked for no longer answers: ask the collection's name again."""
 
 
 class Index:
     """Opened by one process at a time; use as a context manager.
 
     Safe for threads. Raises IndexBusy when another process owns it and did not let go within
-    `wait` seconds, Unavailable when the folder can't be used.
+    `wait` seconds, Unavailable when the folder can't be used, IndexDamaged when the catalogue
+    can't be read.
     """
 
     def __init__(self, data_dir: Path, *, url: str = "", wait: float = 0) -> None:
         self.data_dir = data_dir
         self.token = secrets.token_urlsafe(24)
+        self.damaged: list[str] = []
+        """Documents found damaged on opening: out of the index until they are read again."""
         self._caches: dict[int, Caches] = {}
-        self._opening = threading.RLock()
+        self._exact: dict[int, tuple[int, MemoryVectors]] = {}
+        self._filling: set[str] = set()
+        """Folders of caches that are being filled, and that no collection has yet."""
         self._viewing = threading.RLock()
-        self._client: ClientAPI | None = None
+        self._writing = threading.RLock()
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(data_dir / "lock", timeout=wait, thread_local=False)
-            self._lock.acquire()
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = filelock.FileLock(data_dir / "lock", thread_local=False)
+            # Whoever asks for the owner holds the lock for a moment.
+            self._lock.acquire(timeout=max(wait, _MOMENT))
         except filelock.Timeout:
             raise busy(data_dir) from None
         except OSError as error:
@@ -125,10 +112,25 @@ class Index:
                 "make it writable, or set RAG_BOT_DATA_DIR to another",
             ) from None
         try:
-            self.announce(url)
-            self.catalogue = Catalogue(data_dir / "catalogue.sqlite")
+            self._announce(url)
+            self._seal = Seal(data_dir)
+            self._check_presence()
+            trusted = self._seal.intact(CATALOGUE)
+            self._database = Database(data_dir / CATALOGUE)
         except BaseException:
             self._lock.release()
+            raise
+        self.catalogue = Catalogue(self._database)
+        self.ledger = Ledger(self._database)
+        try:
+            if not trusted:
+                self._examine()
+            self._sweep_folders()
+            for each in self.catalogue.collections() + self.catalogue.building():
+                with contextlib.suppress(Unavailable):  # a full disk: the next writer tries again
+                    self.finish(each)
+        except BaseException:
+            self._let_go()
             raise
 
     def announce(self, url: str) -> None:
@@ -136,6 +138,16 @@ class Index:
         note = self.data_dir / "owner.json"
         note.touch(mode=0o600)
         note.write_text(json.dumps(Owner(os.getpid(), url, self.token)._asdict()))
+
+    def _announce(self, url: str) -> None:
+        try:
+            self.announce(url)
+        except OSError:  # a full disk: others can't reach us, and everything else still works
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        with contextlib.suppress(OSError):  # a disk turned read-only: it names a dead process
+            (self.data_dir / "owner.json").unlink(missing_ok=True)
 
     def __enter__(self) -> Index:
         return self
@@ -145,12 +157,41 @@ class Index:
 
     def close(self) -> None:
         """Let go of everything, the lock last."""
-        for caches in self._caches.values():
-            caches.lexical.close()
+        with self._writing, self._viewing:
+            whole: set[int] = set()
+            for number, caches in self._caches.items():
+                with contextlib.suppress(CacheBroken):
+                    caches.close()
+                    if caches.lasting:
+                        whole.add(number)
+            with contextlib.suppress(Unavailable):
+                self._write_seal(whole)
+            self._caches.clear()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        _close(self._caches.values())
         self._caches.clear()
-        self.catalogue.close()
-        (self.data_dir / "owner.json").unlink(missing_ok=True)
+        self._database.close()
+        self._withdraw()
         self._lock.release()
+
+    def seal(self) -> None:
+        """Note what the files are now, so that damage to them is seen when they are next opened."""
+        with self._writing:
+            with self.view():
+                whole = {number for number, each in self._caches.items() if each.lasting}
+            self._write_seal(whole)
+
+    def _write_seal(self, whole: set[int]) -> None:
+        """`whole` are the collections whose caches are as they should be."""
+        settled = self._database.settle()
+        rows = self.catalogue.collections() + self.catalogue.building()
+        folders = {each.id: f"{_CACHES}/{self.catalogue.caches(each)}" for each in rows}
+        used = [folder for i, folder in folders.items() if i in whole]
+        others = [folder for i, folder in folders.items() if i not in whole]
+        with contextlib.suppress(OSError):  # a full disk: everything is checked next time
+            self._seal.write([CATALOGUE, *used] if settled else used, keep=others)
 
     # Collections
 
@@ -178,113 +219,538 @@ class Index:
     # Writing
 
     def add(self, collection: Collection, prepared: Sequence[Prepared]) -> None:
-        """Write documents, put them into the caches, and show them: all of them or none."""
-        caches = self._open(collection)
-        self.catalogue.write_pending(collection, prepared)
-        self._publish(collection, caches, [each.document.id for each in prepared])
+        """Write documents, put them into the caches, and show them: all of them or none.
 
-    def remove(self, collection: Collection, document_ids: Sequence[str]) -> None:
-        """Stop showing documents, and take them out of the caches."""
-        caches = self._open(collection)
-        with self.view():
-            self.catalogue.take_away(collection, document_ids)
-        self._sweep(collection, caches)
+        Raises Unavailable when a disk is full: the old state goes on answering.
+        """
+        with self._writing:
+            self._check_dimension(collection, prepared)
+            caches = self._writable(collection)
+            self.catalogue.write_pending(collection, prepared)
+            with self._mistrusting(collection):
+                self._publish(collection, caches, [each.document.id for each in prepared])
+
+    def remove(
+        self,
+        collection: Collection,
+        entries: Iterable[Entry],
+        *,
+        forget: Iterable[Entry] = (),
+        keep_out: Iterable[Entry] = (),
+    ) -> None:
+        """Stop showing documents, and take them out of the caches.
+
+        Of those in `forget`, a part of `entries`, every record goes too, and `compact` is owed.
+        Files with rows made from them are the caller's to mend (`ledger.made(marked=True)`).
+        Of those in `keep_out` path and hash are remembered, so that they don't come back.
+        """
+        with self._writing:
+            self.finish(collection)
+            caches = self._writable(collection)
+            # A newer version of a document may have come to light since: it is meant as well.
+            now = {entry.source: entry for entry in self.catalogue.entries(collection)}
+            entries, forget, keep_out = (
+                [now.get(entry.source, entry) for entry in part]
+                for part in (entries, forget, keep_out)
+            )
+            with self.view(), self._database.transaction():
+                self.catalogue.take_away(collection, [entry.id for entry in entries])
+                alive = {entry.sha256 for entry in self.catalogue.entries(collection)}
+                for entry in forget:
+                    origin = Origin(entry.source, entry.sha256)
+                    self.ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
+                for entry in keep_out:
+                    self.ledger.keep_out(collection.name, entry.source, entry.sha256)
+                if forget:
+                    self.catalogue.owe_purge(collection)
+                    for begun in self._begun(collection.name):
+                        self._discard(begun)
+            with self._mistrusting(collection):
+                self._sweep(collection, caches)
+
+    def record_feedback(self, shown: set[str], **feedback: Any) -> bool:
+        """`Ledger.record_feedback` on an answer, if all documents shown for it are still there.
+
+        Returns whether they were: what a deletion took away does not come back by this door.
+        """
+        with self._database.transaction():
+            origins = self.catalogue.origins(shown)
+            if len(origins) < len(shown):
+                return False
+            made_from = [Origin(*each) for each in origins.values()]
+            self.ledger.record_feedback(origins=made_from, **feedback)
+        return True
+
+    def finish(self, collection: Collection) -> None:
+        """Show what was written and not yet shown, because a write failed or was killed.
+
+        Afterwards what is listed is all there is: nothing else comes to light later. Raises
+        Unavailable.
+        """
+        with self._writing:
+            if self.catalogue.pending(collection):
+                caches = self._writable(collection)
+                with self._mistrusting(collection):
+                    self._publish(collection, caches, self.catalogue.pending(collection))
 
     def drop(self, collection: Collection) -> None:
-        """Forget a collection and its caches; it must hold no documents."""
-        caches = self._open(collection)
-        caches.vectors.drop()
-        caches.lexical.close()
-        del self._caches[collection.id]
-        shutil.rmtree(self._lexical_folder(collection))
+        """Forget a generation, its documents and its caches.
+
+        Raises Unavailable when there is no room to take the bytes of a live one out of the
+        catalogue's file: it is empty then, and can be dropped again.
+        """
+        with self._writing:
+            if self.catalogue.is_live(collection):
+                with self.view(), self._database.transaction():
+                    entries = self.catalogue.entries(collection)
+                    self.catalogue.take_away(collection, [entry.id for entry in entries])
+                    self.catalogue.forget_leavings(collection)
+                    self.catalogue.owe_purge(collection)
+                self._clear()
+            with self.view():
+                self._discard(collection)
+            self._sweep_folders()
+            self._database.settle()
+
+    def compact(self, collection: Collection) -> None:
+        """Make both caches anew from the catalogue, beside the old ones, and take those away.
+
+        Afterwards nothing that was removed is in any file of the index: the catalogue's is
+        written anew as well. The old caches answer meanwhile. Raises Unavailable when there is no
+        room, or somebody reads the catalogue all the time: then it stays owed.
+        """
+        with self._writing:
+            caches = self._writable(collection)
+            with self._mistrusting(collection):
+                self._sweep(collection, caches)
+            try:
+                self._renew(collection)
+            except CacheBroken as error:
+                raise _unwritable(self.data_dir, error) from error
+            self._clear()
+            self.catalogue.purged(collection)
+
+    def _clear(self) -> None:
+        """Take what was deleted out of the catalogue's file and its log."""
+        self._database.rewrite()
+        if not self._database.settle():
+            raise Unavailable(
+                f"the log of {self._database.path} can't be emptied: another process reads it",
+                "try again when that has ended",
+            )
+
+    def owes(self, collection: Collection) -> bool:
+        """Whether `compact` is due: after a deletion at once, after edits when they add up."""
+        debt = self.catalogue.debt(collection)
+        return debt.due or debt.chunks > max(
+            _DEBT_CHUNKS, _DEBT_SHARE * self.catalogue.chunk_count(collection)
+        )
+
+    def begin(self, live: Collection, wanted: str) -> Collection:
+        """A new generation beside the live one; goes on with one begun for the same settings."""
+        assert live.fingerprint != wanted, "both generations would have the same ids"
+        with self._writing:
+            for begun in self._begun(live.name):
+                if begun.fingerprint == wanted:
+                    return begun
+                self.drop(begun)
+            return self.catalogue.begin_generation(live, wanted)
+
+    def flip(self, building: Collection, adopt: Callable[[], None] = lambda: None) -> None:
+        """Let a complete generation answer, and delete the one that did. Verifies it first.
+
+        `adopt` is called in the same moment: whoever asks sees both changes or neither.
+        """
+        with self._writing:
+            self._check_exists(building)
+            if self.differences(building):
+                self.compact(building)
+            old = self.catalogue.collection(building.name)
+            with self.view():
+                self.catalogue.flip(building)
+                adopt()
+                if old is not None:
+                    self._forget_caches(old)
+            self._sweep_folders()
+            self._database.settle()
+
+    def _begun(self, name: str) -> list[Collection]:
+        return [each for each in self.catalogue.building() if each.name == name]
+
+    def _discard(self, collection: Collection) -> None:
+        self._forget_caches(collection)
         self.catalogue.drop_collection(collection)
 
     def _publish(self, collection: Collection, caches: Caches, document_ids: Sequence[str]) -> None:
-        stored = [each for i in document_ids for each in self.catalogue.chunks_of(i)]
-        vectors = [self.catalogue.vectors_of(i) for i in document_ids]
-        if stored:
-            caches.replace(
-                [each.chunk for each in stored],
-                [each.title for each in stored],
-                _stack(vectors),
-            )
-        with self.view():
-            self.catalogue.go_live(collection, document_ids)
+        if document_ids:
+            self._lift_seal(collection)
+            caches.add(self.catalogue, document_ids)
+            with self.view():
+                self.catalogue.go_live(collection, document_ids)
         self._sweep(collection, caches)
 
     def _sweep(self, collection: Collection, caches: Caches) -> None:
         leavings = self.catalogue.leavings(collection)
         if leavings:
+            self._lift_seal(collection)
             caches.remove(leavings)
             self.catalogue.forget_leavings(collection)
+
+    def _lift_seal(self, collection: Collection) -> None:
+        # A seal that stays on a full disk is taken for damage if we are killed: no harm but work.
+        with contextlib.suppress(OSError):
+            self._seal.lift(f"{_CACHES}/{self.catalogue.caches(collection)}")
+
+    def _check_dimension(self, collection: Collection, prepared: Sequence[Prepared]) -> None:
+        dimension = self.catalogue.dimension(collection)
+        for each in prepared:
+            if dimension and each.chunks and each.vectors.shape[1] != dimension:
+                raise _other_dimension(collection, dimension, each.vectors.shape[1])
 
     # Reading
 
     @contextmanager
     def view(self) -> Iterator[None]:
-        """While it is held, no document changes: all reads inside see the same state."""
+        """While it is held, no document changes: all reads inside see the same state.
+
+        Nothing may be written inside: who writes waits for whoever views, not the other way.
+        """
         with self._viewing:
             yield
 
     def dense(self, collection: Collection, vector: Vectors, limit: int) -> list[ScoredChunk]:
-        """The chunks nearest to a vector of shape `(dimension,)`, by cosine, best first."""
-        caches = self._open(collection)
-        return self._hits(collection, lambda: caches.vectors.search(vector, limit), "dense")
+        """The chunks nearest to a vector of shape `(dimension,)`, by cosine, best first.
+
+        Raises Flipped, and IndexMismatch for a vector of another length.
+        """
+        dimension = self.catalogue.dimension(collection)
+        if dimension and len(vector) != dimension:
+            if not self.catalogue.is_live(collection):
+                raise Flipped
+            raise _other_dimension(collection, dimension, len(vector))
+
+        def search(caches: Caches) -> list[tuple[str, float]]:
+            found = caches.dense(vector, max(limit, _TIES))
+            if _walled_in(found):
+                return self._all_vectors(collection).search(vector, limit)
+            return found[:limit]
+
+        return self._hits(collection, search, "dense")
+
+    def _all_vectors(self, collection: Collection) -> MemoryVectors:
+        """The collection's vectors for exact search, as the catalogue has them now."""
+        state = self._database.changes()
+        held = self._exact.get(collection.id)
+        if held is None or held[0] != state:
+            held = self._exact[collection.id] = (state, MemoryVectors())
+            for entry in self.catalogue.entries(collection):
+                ids = [stored.chunk.id for stored in self.catalogue.chunks_of(entry.id)]
+                if ids:
+                    held[1].replace(ids, self.catalogue.vectors_of(entry.id))
+        return held[1]
 
     def lexical(self, collection: Collection, query: str, limit: int) -> list[ScoredChunk]:
-        """The chunks with the best BM25 for a query, best first."""
-        caches = self._open(collection)
-        return self._hits(collection, lambda: caches.lexical.search(query, limit), "lexical")
+        """The chunks with the best BM25 for a query, best first. Raises Flipped."""
+        return self._hits(collection, lambda caches: caches.words(query, limit), "lexical")
 
     def _hits(
         self,
         collection: Collection,
-        search: Callable[[], list[tuple[str, float]]],
+        search: Callable[[Caches], list[tuple[str, float]]],
         retriever: Literal["dense", "lexical"],
     ) -> list[ScoredChunk]:
         """What a cache finds, less what the catalogue does not list."""
         with self.view():
-            found = search()
+            if not self.catalogue.is_live(collection):
+                raise Flipped
+            try:
+                found = search(self._open(collection))
+            except CacheBroken:
+                self._mistrust(collection)
+                found = self._search_again(collection, search)
             stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
         return [ScoredChunk(stored[i].chunk, score, retriever) for i, score in found if i in stored]
+
+    def _search_again(
+        self, collection: Collection, search: Callable[[Caches], list[tuple[str, float]]]
+    ) -> list[tuple[str, float]]:
+        try:
+            return search(self._open(collection))
+        except CacheBroken:
+            self._mistrust(collection)
+            return search(self._remember(collection))
+
+    # Care
+
+    def differences(self, collection: Collection) -> list[str]:
+        """Where the caches are not what the catalogue says, in words; empty if nowhere."""
+        with self._writing:
+            caches = self._open(collection)
+            if not caches.lasting:
+                return ["the caches can't be written: answers come from memory"]
+            try:
+                return caches.differences(self.catalogue, collection)
+            except CacheBroken as error:
+                return [f"a cache can't be read: {error}"]
+
+    def backup(self, path: Path) -> None:
+        """Write the catalogue to a file, whole and compact, while others read."""
+        self._database.copy_to(path)
+
+    def restore(self, catalogue: Path) -> None:
+        """Answer from another catalogue, a file made by `backup`.
+
+        Its caches are filled first, in new folders; then the content is taken over in one
+        transaction. What was deleted here since the backup stays deleted. The file is used up.
+        """
+        with self._writing:
+            ready: dict[int, Caches] = {}
+            folders: list[str] = []
+            try:
+                with contextlib.closing(Database(catalogue)) as database:
+                    incoming = Catalogue(database)
+                    incoming.sign()
+                    _refuse_damaged(catalogue, incoming)
+                    self._keep_deleted(incoming, Ledger(database))
+                    for collection in incoming.collections():
+                        folder, ready[collection.id] = self._filled(collection, incoming)
+                        folders.append(folder)
+                        incoming.set_caches(collection, folder)
+                with self.view():
+                    self._database.replace_with(catalogue)
+                    old, self._caches, self.damaged = self._caches, ready, []
+            except CacheBroken as error:
+                raise _unwritable(self.data_dir, error) from error
+            else:
+                ready = old
+            finally:
+                _close(ready.values())
+                self._filling.difference_update(folders)
+                self._sweep_folders()
+            owing = [c for c in self.catalogue.collections() if self.catalogue.debt(c).due]
+            with contextlib.suppress(Unavailable):  # it answers; what is owed is on record
+                if owing:
+                    self._clear()
+                for each in owing:
+                    self.catalogue.purged(each)
+                self._database.settle()
+
+    def _keep_deleted(self, incoming: Catalogue, ledger: Ledger) -> None:
+        for begun in incoming.building():
+            incoming.drop_collection(begun)
+        for path in self.ledger.backups():
+            ledger.record_backup(path)
+        both = incoming.collections() + self.catalogue.collections()
+        for name in dict.fromkeys(each.name for each in both):
+            for each in self.ledger.forgotten(name):
+                ledger.keep_out(name, each.source, each.sha256)
+        for collection in incoming.collections():
+            present = self.catalogue.collection(collection.name)
+            here = {e.source for e in self.catalogue.entries(present)} if present else set()
+            forgotten = self.ledger.forgotten(collection.name)
+            paths = {each.source for each in forgotten}
+            hashes = {each.sha256 for each in forgotten}
+            gone = [
+                entry
+                for entry in incoming.entries(collection)
+                if entry.source in paths or (entry.sha256 in hashes and entry.source not in here)
+            ]
+            incoming.take_away(collection, [entry.id for entry in gone])
+            incoming.forget_leavings(collection)
+            if gone:
+                incoming.owe_purge(collection)
+            alive = {entry.sha256 for entry in incoming.entries(collection)}
+            for entry in gone:
+                origin = Origin(entry.source, entry.sha256)
+                ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
 
     # Caches
 
     def _open(self, collection: Collection) -> Caches:
-        with self._opening:
+        with self._viewing:
             if collection.id not in self._caches:
-                caches = self._load(collection)
-                self._publish(collection, caches, self.catalogue.pending(collection))
-                expected = self.catalogue.chunk_count(collection)
-                if len(caches.vectors) != expected or len(caches.lexical) != expected:
-                    caches = self._rebuild(collection, caches)
-                self._caches[collection.id] = caches
+                try:
+                    self._bring_up(collection)
+                except (CacheBroken, OSError, Unavailable):
+                    # A disk that is full or read-only. The catalogue has all it takes to answer.
+                    self._forget_caches(collection)
+                    self._remember(collection)
             return self._caches[collection.id]
 
-    def _load(self, collection: Collection) -> Caches:
-        if self._client is None:
-            self._client = open_client(self.data_dir / "chroma")
-        return Caches(
-            VectorStore(self._client, _name(collection)), Lexical(self._lexical_folder(collection))
-        )
+    def _remember(self, collection: Collection) -> Caches:
+        made = Caches.in_memory(self.catalogue, collection)
+        self._caches[collection.id] = made
+        return made
 
-    def _lexical_folder(self, collection: Collection) -> Path:
-        return self.data_dir / "lexical" / _name(collection)
+    def _bring_up(self, collection: Collection) -> None:
+        """Open the caches on disk, and finish what a killed process left half done."""
+        folder = self.catalogue.caches(collection)
+        caches = self._checked(collection, self.data_dir / _CACHES / folder) if folder else None
+        if caches is None:
+            self._renew(collection)
+        else:
+            self._caches[collection.id] = caches
+        caches = self._caches[collection.id]
+        self._publish(collection, caches, self.catalogue.pending(collection))
+        expected = self.catalogue.chunk_count(collection)
+        if caches.sizes() != (expected, expected):
+            self._renew(collection)
+        # Chroma writes into its files when it is opened, and not again when it is asked.
+        with contextlib.suppress(OSError):
+            self._seal.renew(f"{_CACHES}/{self.catalogue.caches(collection)}")
 
-    def _rebuild(self, collection: Collection, caches: Caches) -> Caches:
-        """Make both caches anew from the catalogue; no model is needed."""
-        caches.vectors.drop()
-        caches.lexical.close()
-        shutil.rmtree(self._lexical_folder(collection))
-        caches = self._load(collection)
-        for entry in self.catalogue.entries(collection):
-            stored = self.catalogue.chunks_of(entry.id)
-            caches.replace(
-                [each.chunk for each in stored],
-                [each.title for each in stored],
-                self.catalogue.vectors_of(entry.id),
-            )
+    def _checked(self, collection: Collection, folder: Path) -> Caches | None:
+        """The caches in a folder if they are as they should be, or else None."""
+        part = f"{_CACHES}/{folder.name}"
+        checking = folder / "checking"
+        # A damaged store may take the process down when it is opened. One that is known to be
+        # damaged is never opened, and one that is only unsealed not twice.
+        if checking.exists() or not folder.is_dir():
+            return None
+        sealed = self._seal.intact(part)
+        if not sealed and self._seal.covers(part):
+            return None
+        if not sealed:
+            checking.touch()
+            # tantivy's files can't be compared with what they should hold, but soon made.
+            shutil.rmtree(folder / LEXICAL, ignore_errors=True)
+        caches = None
+        try:
+            caches = Caches.open(folder)
+            if not sealed:
+                passing = frozenset(self.catalogue.passing(collection))
+                if any(caches.vector_differences(self.catalogue, collection, passing)):
+                    _close([caches])
+                    return None
+                caches.fill_lexical(self.catalogue, collection)
+                checking.unlink()
+        except CacheBroken:
+            _close([caches] if caches else [])
+            return None
         return caches
+
+    def _renew(self, collection: Collection) -> None:
+        """Fill a new folder from the catalogue, let it answer, and take the old one away."""
+        folder, caches = self._filled(collection, self.catalogue)
+        try:
+            with self.view():
+                self.catalogue.set_caches(collection, folder)
+                self._forget_caches(collection)
+                self._caches[collection.id] = caches
+        except Unavailable:
+            _close([caches])
+            raise
+        finally:
+            self._filling.discard(folder)
+            self._sweep_folders()
+
+    def _filled(self, collection: Collection, catalogue: Catalogue) -> tuple[str, Caches]:
+        """New caches in a new folder: its name stays in `_filling` until a collection has it."""
+        name = f"c{collection.id}-{secrets.token_hex(4)}"
+        folder = self.data_dir / _CACHES / name
+        self._filling.add(name)
+        caches = None
+        try:
+            caches = Caches.open(folder)
+            caches.fill(catalogue, collection)
+        except BaseException:
+            _close([caches] if caches else [])
+            self._filling.discard(name)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return name, caches
+
+    def _writable(self, collection: Collection) -> Caches:
+        self._check_exists(collection)
+        with self._viewing:
+            if not self._open(collection).lasting:
+                self._forget_caches(collection)
+            caches = self._open(collection)
+        if not caches.lasting:
+            raise _unwritable(self.data_dir, None)
+        return caches
+
+    def _check_exists(self, collection: Collection) -> None:
+        """Raises Unavailable for a generation that was replaced, or given up for a deletion."""
+        if collection not in self.catalogue.collections() + self.catalogue.building():
+            raise Unavailable(
+                f"generation {collection.generation} of collection {collection.name!r} is no more:"
+                " it was replaced or given up",
+                "run the command again",
+            )
+
+    @contextmanager
+    def _mistrusting(self, collection: Collection) -> Iterator[None]:
+        """A cache that failed to write is closed: it is checked before it is used again."""
+        try:
+            yield
+        except CacheBroken as error:
+            self._mistrust(collection)
+            raise _unwritable(self.data_dir, error) from error
+
+    def _mistrust(self, collection: Collection) -> None:
+        with self._viewing:
+            self._forget_caches(collection)
+            self._lift_seal(collection)
+
+    def _forget_caches(self, collection: Collection) -> None:
+        with self._viewing:
+            caches = self._caches.pop(collection.id, None)
+            _close([caches] if caches else [])
+
+    def _sweep_folders(self) -> None:
+        """Delete caches that no collection has: of a run that was killed, or of an old version."""
+        with self._viewing:
+            rows = self.catalogue.collections() + self.catalogue.building()
+            kept = {self.catalogue.caches(each) for each in rows} | self._filling
+            for folder in (self.data_dir / _CACHES).glob("*"):
+                if folder.name not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+        for name in ("chroma", "lexical"):  # where schema 1 had them
+            shutil.rmtree(self.data_dir / name, ignore_errors=True)
+
+    def _check_presence(self) -> None:
+        """Raises IndexDamaged if the catalogue of an index that was in use is not there."""
+        file = self.data_dir / CATALOGUE
+        used = any((self.data_dir / _CACHES).glob("*"))
+        if used and (not file.exists() or not file.stat().st_size):
+            raise IndexDamaged(
+                f"the catalogue {file} is {'empty' if file.exists() else 'not there'}",
+                f"put it back; or delete {self.data_dir / _CACHES}, and `ingest` your folders"
+                " again or take over a backup with `ingest restore FILE`",
+            )
+
+    def _examine(self) -> None:
+        """Check the catalogue itself, document by document; what is damaged is taken out."""
+        self._database.sound()
+        self.catalogue.sign()
+        for collection in self.catalogue.collections() + self.catalogue.building():
+            bad = self.catalogue.damaged(collection)
+            if not bad:
+                continue
+            self.damaged += [entry.source for entry in bad]
+            with self._database.transaction():
+                self.catalogue.take_away(collection, [entry.id for entry in bad])
+                self.ledger.reject(collection.name, map(_damage, bad))
+
+
+CATALOGUE = "catalogue.sqlite"
+_CACHES = "caches"
+_MOMENT = 0.3
+_TIES = 20
+"""So many equal scores are taken for equal vectors."""
+_DEBT_CHUNKS = 1000
+_DEBT_SHARE = 0.2
+
+
+def _walled_in(found: Sequence[tuple[str, float]]) -> bool:
+    """Whether equal vectors may hide the others.
+
+    HNSW links a vector to its nearest. Some hundred equal ones link to each other alone, and a
+    search that comes among them sees nothing else: 10,000 hid all of 100 other texts.
+    """
+    ties = Counter(round(score, 5) for _, score in found)
+    return max(ties.values(), default=0) >= _TIES
 
 
 def busy(data_dir: Path) -> IndexBusy:
@@ -297,22 +763,57 @@ def busy(data_dir: Path) -> IndexBusy:
     )
 
 
-def _name(collection: Collection) -> str:
-    return f"c{collection.id}-g{collection.generation}"
-
-
 def _check_fingerprint(collection: Collection, wanted: str) -> None:
     if collection.fingerprint != wanted:
         raise IndexMismatch(
             f"collection {collection.name!r} was made with {collection.fingerprint},"
             f" the settings say {wanted}",
-            "set models.embedder and ingest.chunk_tokens back, or"
-            f" `rag-bot delete --all --collection {collection.name}` and ingest again",
+            f"`ingest rebuild --collection {collection.name}` makes it anew with them,"
+            " or set models.embedder and ingest.chunk_tokens back",
         )
 
 
-def _stack(vectors: Iterable[Vectors]) -> Vectors:
-    import numpy as np
+def _other_dimension(collection: Collection, held: int, given: int) -> IndexMismatch:
+    return IndexMismatch(
+        f"collection {collection.name!r} holds vectors of length {held},"
+        f" the embedder gives {given}",
+        f"`ingest rebuild --collection {collection.name}` makes it anew with this embedder",
+    )
 
-    filled = [each for each in vectors if len(each)]
-    return np.concatenate(filled) if filled else unpack_vectors([])
+
+def _unwritable(data_dir: Path, error: CacheBroken | None) -> Unavailable:
+    return Unavailable(
+        f"the search index in {data_dir} can't be written" + (f": {error}" if error else ""),
+        "check that its disk has room and is writable, and try again; what was indexed still"
+        " answers",
+    )
+
+
+def _close(caches: Iterable[Caches]) -> None:
+    """Let go of caches that are not needed any more, whatever state they are in."""
+    for each in caches:
+        with contextlib.suppress(CacheBroken):
+            each.close()
+
+
+def _refuse_damaged(file: Path, catalogue: Catalogue) -> None:
+    bad = [e for c in catalogue.collections() for e in catalogue.damaged(c)]
+    if bad:
+        raise IndexDamaged(
+            f"{file} is damaged: {len(bad)} documents in it are not what was written,"
+            f" {bad[0].source} among them",
+            "take another backup",
+        )
+
+
+def _damage(entry: Entry) -> Rejection:
+    return Rejection(
+        entry.source,
+        -1,  # no file has this size: it is read again
+        0,
+        "",
+        "failed",
+        "index_damaged",
+        "what the index held of it was damaged on disk and has been taken out",
+        "ingest it again",
+    )

@@ -37,15 +37,16 @@ def analyze(text: str) -> list[str]:
 
 
 class Lexical:
-    """One index folder. Writers take turns; a search sees the last `commit`."""
+    """One index folder, or none: then in memory. A search sees the last `commit`."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         builder = tantivy.SchemaBuilder()
         builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
         builder.add_text_field("body", stored=False, tokenizer_name="body", index_option="freq")
         self._schema = builder.build()
-        self._index = tantivy.Index(self._schema, path=str(folder))
+        self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
         self._index.register_tokenizer("body", _ANALYZER)
         self._writer: tantivy.IndexWriter | None = None
         self._lock = threading.Lock()
@@ -88,8 +89,15 @@ class Lexical:
         hits = searcher.search(query, limit, count=False).hits
         return [(searcher.doc(address)["id"][0], score) for score, address in hits]
 
+    def ids(self) -> set[str]:
+        """All ids it holds."""
+        searcher = self._index.searcher()
+        everything = tantivy.Query.all_query()
+        hits = searcher.search(everything, max(1, searcher.num_docs), count=False).hits
+        return {searcher.doc(address)["id"][0] for _, address in hits}
+
     def close(self) -> None:
-        """Let go of the write lock."""
+        """Finish writing, and let go of the write lock."""
         with self._lock:
             if self._writer is not None:
                 self._writer.wait_merging_threads()

@@ -32,7 +32,7 @@ def retrieve(
     """The best chunks for a standalone query; `limit` defaults to `top_k`.
 
     Finds something for any query on a collection that is not empty: whether it is evidence is
-    `rag_bot.abstain`'s question.
+    `rag_bot.abstain`'s question. Raises Flipped when the generation no longer answers.
     """
     limit = limit or settings.top_k
     candidates = max(settings.candidates, limit)

@@ -22,6 +22,16 @@ from rag_bot.tokenize import WordPieces
 from rag_bot.types import Chunk, Document, Heading, Message, Page, Source
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="many rounds instead of few")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether to go many rounds instead of few."""
+    return bool(request.config.getoption("--full"))
+
+
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
     """Where this machine keeps its models."""

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,9 +7,9 @@ import pytest
 from rag_bot.lexical import Lexical, analyze
 
 
-@pytest.fixture
-def lexical(tmp_path: Path) -> Iterator[Lexical]:
-    opened = Lexical(tmp_path / "lexical")
+@pytest.fixture(params=["disk", "memory"])
+def lexical(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lexical]:
+    opened = Lexical(tmp_path / "lexical" if request.param == "disk" else None)
     yield opened
     opened.close()
 
@@ -91,3 +92,55 @@ def test_an_index_opened_again_finds_what_it_held(tmp_path: Path) -> None:
     again.replace(["b"], ["pump"])
     assert len(again) == 2
     again.close()
+
+
+def test_all_ids_can_be_listed(lexical: Lexical) -> None:
+    assert lexical.ids() == set()
+    lexical.replace(["a", "b", "c"], ["pump", "", "valve"])
+    lexical.remove(["c"])
+    assert lexical.ids() == {"a", "b"}  # the one without a word too
+
+
+def test_a_closed_index_writes_again(lexical: Lexical) -> None:
+    lexical.replace(["a"], ["pump"])
+    lexical.close()
+    lexical.close()
+    lexical.replace(["b"], ["pump"])
+    assert set(ids(lexical, "pump")) == {"a", "b"}
+
+
+def test_one_index_writes_at_a_time(tmp_path: Path) -> None:
+    first, second = Lexical(tmp_path / "l"), Lexical(tmp_path / "l")
+    first.replace(["a"], ["pump"])
+    with pytest.raises(ValueError, match=r"[Ll]ock"):
+        second.replace(["b"], ["pump"])
+    first.close()
+    second.replace(["b"], ["pump"])
+    assert second.ids() == {"a", "b"}
+    second.close()
+
+
+def test_threads_search_while_one_writes(lexical: Lexical) -> None:
+    lexical.replace(["old"], ["pump"])
+    seen: list[int] = []
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        try:
+            while not stop.is_set():
+                seen.append(len(lexical.search("pump", 100)))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(10):
+        lexical.replace([str(n)], ["pump"])
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    assert seen == [] or max(seen) <= 11
+    assert len(lexical.search("pump", 100)) == 11

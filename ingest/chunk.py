@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -85,6 +86,11 @@ def _split(text: str, section: Span, pieces: WordPieces, limit: int) -> Iterator
 
 @cache
 def _splitter(pieces: WordPieces, limit: int) -> Callable[[str], list[str]]:
+    with contextlib.suppress(ImportError):  # before 3.10, nltk has no such limit
+        from nltk import redos  # type: ignore[import-untyped]
+
+        # It gives up on a text after five seconds, however long it is.
+        redos.DEFAULT_TIMEOUT = None
     from llama_index.core.node_parser import SentenceSplitter
     from llama_index.core.node_parser.text.utils import split_by_sentence_tokenizer
 

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from ingest.parse.clean import one_line
 from ingest.parse.draft import Progress
-from ingest.parse.parsed import Parsed
+from ingest.parse.parsed import Parsed, refuse_endless
 from ingest.parse.sniff import identify
 from rag_bot.errors import DocumentError, UnreadableDocument
 
@@ -33,6 +33,11 @@ _MODULES = {
 
 _FORBIDDEN = re.compile("[\f\0\ud800-\udfff]")
 
+MAX_HEADINGS = 20_000
+MAX_HEADING_CHARACTERS = 300
+"""Of a heading or title; what is longer is a paragraph."""
+MAX_NOTES = 20
+
 
 def parse(name: str, data: bytes, progress: Progress | None = None) -> Parsed:
     """Read a file's bytes as pages of text.
@@ -52,6 +57,10 @@ def parse(name: str, data: bytes, progress: Progress | None = None) -> Parsed:
         parsed: Parsed = import_module(f"ingest.parse.{module}").parse(data, progress or _ignore)
     except (DocumentError, MemoryError):
         raise
+    except RecursionError as error:
+        raise UnreadableDocument(
+            "damaged", "nested deeper than any document", "have it written anew, with less depth"
+        ) from error
     # Ten libraries read hostile bytes here, and none lists what it may raise (KeyError, struct
     # .error, RecursionError, zlib.error, ...). Whatever it is, it means that this file cannot be
     # read and that the next one can. This is the only place that may say so.
@@ -71,7 +80,8 @@ def _ignore(done: int, total: int | None) -> None:
 
 
 def _checked(parsed: Parsed) -> Parsed:
-    """`parsed` with the promises of Parsed kept, or `no_text`."""
+    """`parsed` with the promises of Parsed kept, or `no_text`, or `too_large`."""
+    refuse_endless(len(parsed.pages), sum(map(len, parsed.pages)))
     if not any(page.strip() for page in parsed.pages):
         raise UnreadableDocument(
             "no_text",
@@ -85,7 +95,26 @@ def _checked(parsed: Parsed) -> Parsed:
     )
     end = sum(len(page) + 1 for page in pages) - 1
     headings = sorted(
-        (heading for heading in parsed.headings if heading.text and heading.char_start < end),
+        (
+            replace(heading, text=heading.text[:MAX_HEADING_CHARACTERS])
+            for heading in parsed.headings
+            if heading.text and heading.char_start < end
+        ),
         key=lambda heading: heading.char_start,
     )
-    return replace(parsed, pages=pages, headings=tuple(headings))
+    notes = [one_line(note)[:MAX_HEADING_CHARACTERS] for note in parsed.notes[:MAX_NOTES]]
+    if len(parsed.notes) > MAX_NOTES:
+        notes.append(f"and {len(parsed.notes) - MAX_NOTES:,} notes more")
+    while len(headings) > MAX_HEADINGS:
+        # Every chunk is told what it stands under, and looks for it among all of them.
+        deepest = max(heading.level for heading in headings)
+        notes.append(f"too many headings: those of level {deepest} count as text")
+        headings = [heading for heading in headings if heading.level < deepest]
+    return replace(
+        parsed,
+        pages=pages,
+        title=parsed.title[:MAX_HEADING_CHARACTERS],
+        headings=tuple(headings),
+        notes=tuple(notes),
+        blank_pages=tuple(n for n, page in enumerate(pages, 1) if not page.strip()),
+    )

@@ -43,7 +43,7 @@ def parse(data: bytes, progress: Progress) -> Parsed:
     """
     open_zip(data)
     document = Document(io.BytesIO(data))
-    draft = Draft()
+    draft = Draft(progress)
     styles = {style.style_id: style for style in document.styles}
     _write_blocks(draft, document.element.body, styles)
     _write_footnotes(draft, document)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ingest.parse.clean import clean, one_line
-from ingest.parse.parsed import Parsed
+from ingest.parse.parsed import Parsed, refuse_endless
 from rag_bot.types import Heading
 
 Progress = Callable[[int, int | None], None]
@@ -16,9 +16,12 @@ class Draft:
     """Pages written line by line.
 
     Every line is cleaned as it comes, so an offset taken when a heading is written stays true.
+    Each is told to `progress`, and what has no end is refused: writing raises UnreadableDocument
+    (`too_large`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._pages: list[str] = []
         self._lines: list[str] = []
         self._headings: list[Heading] = []
@@ -38,6 +41,8 @@ class Draft:
             self._headings.append(Heading(self._position + indent, level, one_line(text)))
         self._lines.append(text)
         self._position += len(text) + 1
+        refuse_endless(len(self._pages), self._position)
+        self._progress(len(self._pages), None)
 
     def gap(self) -> None:
         """Write an empty line, unless the page begins here or there is one already."""
@@ -54,6 +59,7 @@ class Draft:
         """End the page, which may be empty."""
         page = "\n".join(self._lines).rstrip()
         self._pages.append(page)
+        refuse_endless(len(self._pages))
         self._lines = []
         self._page_start += len(page) + 1
         self._position = self._page_start

@@ -16,7 +16,7 @@ from ingest.parse.plain import decode
 def parse(data: bytes, progress: Progress) -> Parsed:
     """One page; the plain text body if there is one, else the HTML body. Attachments are notes."""
     message = message_from_bytes(data, EmailMessage, policy=default)
-    draft = Draft()
+    draft = Draft(progress)
     for header in ("Subject", "From", "To", "Cc", "Date"):
         if message[header]:
             draft.line(f"{header}: {message[header]}")

@@ -28,7 +28,7 @@ def parse(data: bytes, progress: Progress) -> Parsed:
     }
     chapters = [files.get(item.get("idref")) for item in package.iterfind(".//{*}itemref")]
     _refuse_drm(book, chapters)
-    draft = Draft()
+    draft = Draft(progress)
     notes: list[str] = []
     members = set(book.namelist())
     for number, chapter in enumerate(chapters, 1):

@@ -31,7 +31,7 @@ _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.
 
 def parse(data: bytes, progress: Progress) -> Parsed:
     """One page, with h1 to h6 as its headings."""
-    draft = Draft()
+    draft = Draft(progress)
     title = write(draft, markup(data))
     progress(1, 1)
     return draft.parsed("text/html", title)

@@ -17,7 +17,7 @@ _CONSTANTS = {True: "true", False: "false", None: "null"}
 def parse(data: bytes, progress: Progress) -> Parsed:
     """One page. Raises json.JSONDecodeError or RecursionError where it is not JSON."""
     text = decode(data)
-    draft = Draft()
+    draft = Draft(progress)
     notes: list[str] = []
     try:
         value = _loads(text)

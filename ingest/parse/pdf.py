@@ -20,14 +20,15 @@ from pypdf.errors import PyPdfError
 
 from ingest.parse.clean import clean, one_line
 from ingest.parse.draft import Progress
-from ingest.parse.parsed import Parsed
+from ingest.parse.parsed import Parsed, refuse_endless
 from rag_bot.errors import UnreadableDocument
 from rag_bot.types import Heading
 
 AGREEMENT = 0.98
 """The share of characters two readings of a page must have in common to count as the same text."""
-MAX_PAGES = 20_000
 MAX_BOOKMARKS = 5_000
+MAX_WITNESSED_BYTES = 500_000
+"""Of a page's drawing commands; pypdf reads 100,000 a second, and a map has 50 million."""
 
 # In an italic "ff" the second letter's box overlaps the first, and pdfium takes it for a shadow:
 # "dif er", "Ef ect". Words that do end in one f are left out; another is read again for nothing.
@@ -70,25 +71,19 @@ def parse(data: bytes, progress: Progress) -> Parsed:
 
 
 def _parsed(pages: Sequence[str], title: str, bookmarks: list[tuple[int, int, str]]) -> Parsed:
-    blank = [number for number, page in enumerate(pages, 1) if not page.strip()]
     return Parsed(
         "application/pdf",
         tuple(pages),
         "" if _NOT_A_TITLE.fullmatch(title) else one_line(title),
         _headings(pages, bookmarks),
-        (_blank_note(blank),) if blank else (),
     )
-
-
-def _blank_note(blank: list[int]) -> str:
-    shown = ", ".join(map(str, blank[:20])) + (", …" if len(blank) > 20 else "")
-    return f"page {shown} holds no text" if len(blank) == 1 else f"pages {shown} hold no text"
 
 
 def _pdfium_pages(document: pdfium.PdfDocument, progress: Progress) -> list[str]:
     total = len(document)
-    _refuse_endless(total)
-    pages = []
+    refuse_endless(total)
+    pages: list[str] = []
+    characters = 0
     for index in range(total):
         try:
             page = document[index]
@@ -100,6 +95,8 @@ def _pdfium_pages(document: pdfium.PdfDocument, progress: Progress) -> list[str]
             text_page.close()
             page.close()
             pages.append(clean(_LINE_END_HYPHEN.sub("-\n", text)))
+        characters += len(pages[-1])
+        refuse_endless(total, characters)
         progress(index + 1, total)
     return pages
 
@@ -114,9 +111,10 @@ def _open(data: bytes) -> pypdf.PdfReader:
 
 def _pypdf_pages(reader: pypdf.PdfReader, progress: Progress) -> list[str]:
     total = len(reader.pages)
-    _refuse_endless(total)
+    refuse_endless(total)
     pages: list[str] = []
     seen: set[int] = set()
+    characters = 0
     for page in reader.pages:
         reference = page.indirect_reference
         if reference is not None:
@@ -127,6 +125,8 @@ def _pypdf_pages(reader: pypdf.PdfReader, progress: Progress) -> list[str]:
             pages.append(clean(page.extract_text()))
         except PyPdfError:
             pages.append("")
+        characters += len(pages[-1])
+        refuse_endless(total, characters)
         progress(len(pages), total)
     return pages
 
@@ -141,17 +141,27 @@ def _checked(pages: list[str], data: bytes, progress: Progress) -> list[str]:
     try:
         reader = _open(data)
         for index in sorted({first, len(pages) // 2}):
-            if agreement(pages[index], reader.pages[index].extract_text()) < AGREEMENT:
+            again = _witnessed(reader.pages[index])
+            if again is not None and agreement(pages[index], again) < AGREEMENT:
                 return _pypdf_pages(reader, progress)
         for index, page in enumerate(pages):
             if _LOST_LETTER.search(page):
-                again = clean(reader.pages[index].extract_text())
-                pages[index] = again if agreement(page, again) >= AGREEMENT else page
+                again = _witnessed(reader.pages[index])
+                if again is not None and agreement(page, again) >= AGREEMENT:
+                    pages[index] = again
                 progress(index + 1, len(pages))
     # pypdf is only a witness here: where it fails, in whatever way, pdfium's text is what we have.
     except (PyPdfError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         pass
     return pages
+
+
+def _witnessed(page: pypdf.PageObject) -> str | None:
+    """pypdf's text of a page, or None where it would take minutes."""
+    drawing = page.get_contents()
+    if drawing is not None and len(drawing.get_data()) > MAX_WITNESSED_BYTES:
+        return None
+    return clean(page.extract_text())
 
 
 def agreement(a: str, b: str) -> float:
@@ -188,13 +198,6 @@ def _headings(pages: Sequence[str], bookmarks: list[tuple[int, int, str]]) -> tu
         if place:
             found.append(Heading(starts[index] + place.start(1), level, one_line(title)))
     return tuple(sorted(found, key=lambda heading: heading.char_start))
-
-
-def _refuse_endless(pages: int) -> None:
-    if pages > MAX_PAGES:
-        raise UnreadableDocument(
-            "too_large", f"has {pages:,} pages, more than {MAX_PAGES:,}", "split it"
-        )
 
 
 def _encrypted() -> UnreadableDocument:

@@ -8,11 +8,15 @@ import unicodedata
 
 from ingest.parse.clean import clean
 from ingest.parse.draft import Progress
-from ingest.parse.parsed import Parsed
+from ingest.parse.parsed import Parsed, refuse_endless
 from rag_bot.errors import NotADocument
 
 MAX_CONTROL_SHARE = 0.01
 """A text with a larger share of control characters is binary (random bytes: 11 %)."""
+
+MIN_PLAIN_SHARE = 0.03
+"""UTF-16 and UTF-32 hold at least this share of ASCII, spaces and East Asian full stops; a few NULs
+in other text make it hold less when it is read as either."""
 
 SAMPLE = 1 << 14
 """How many bytes around the first one beyond ASCII decide its encoding."""
@@ -31,7 +35,9 @@ _CONTROL = re.compile("[\0-\7\x0e-\x1a\x1c-\x1f\x7f]")
 
 def parse(data: bytes, progress: Progress) -> Parsed:
     """One page, or the pages that form feeds make."""
-    pages = decode(data).removesuffix("\f").split("\f")
+    text = decode(data).removesuffix("\f")
+    refuse_endless(text.count("\f") + 1, len(text))
+    pages = text.split("\f")
     progress(len(pages), len(pages))
     return Parsed("text/plain", tuple(clean(page) for page in pages))
 
@@ -71,7 +77,8 @@ def _wide(data: bytes) -> str | None:
     """`data` as UTF-16 or UTF-32 without a mark, or None.
 
     The wrong byte order of Latin text decodes to Chinese, so of several readings without control
-    or unassigned characters the one with the most spaces and ASCII letters is right.
+    or unassigned characters the one with the most spaces and ASCII letters is right, if it has
+    enough of them.
     """
     best, best_score = None, 0
     for codec in _WIDE:
@@ -84,8 +91,9 @@ def _wide(data: bytes) -> str | None:
         sample = text[:SAMPLE]
         if any(unicodedata.category(char) in {"Cn", "Co"} for char in sample):
             continue
-        score = sum(char in " \n\r\t\u3000\u3001\u3002" or char.isascii() for char in sample)
-        if score > best_score and not _CONTROL.search(text):
+        score = sum(char in "\u3000\u3001\u3002\uff0c" or char.isascii() for char in sample)
+        enough = score >= MIN_PLAIN_SHARE * len(sample)
+        if enough and score > best_score and not _CONTROL.search(text):
             best, best_score = text, score
     return best
 

@@ -20,7 +20,7 @@ def parse(data: bytes, progress: Progress) -> Parsed:
     """A page for each slide, even one without text; each title is a heading of level 1."""
     open_zip(data)
     deck = Presentation(io.BytesIO(data))
-    draft = Draft()
+    draft = Draft(progress)
     total = len(deck.slides)
     for number, slide in enumerate(deck.slides, 1):
         title = slide.shapes.title

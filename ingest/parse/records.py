@@ -7,12 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from ingest.parse.clean import one_line
+from rag_bot.errors import UnreadableDocument
+
+MAX_COLUMNS = 16_384
+"""As in Excel."""
 
 _NUMBER_OR_DATE = re.compile(r"[-+]?[\d.,:/ %€$£T-]+")
 
 
 def records(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield a line for each row that is not blank.
+    """Yield a line for each row that is not blank. Raises UnreadableDocument (`too_large`).
 
     Below a header row it is `Header: value | Header: value`, without the empty values; a table
     without a plausible header gives `a | b`. Rows of a single cell above the header are titles.
@@ -36,6 +40,10 @@ def records(rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _trimmed(cells: Sequence[str]) -> list[str]:
+    if len(cells) > MAX_COLUMNS:
+        raise UnreadableDocument(
+            "too_large", f"has {len(cells):,} columns, more than {MAX_COLUMNS:,}", "split it"
+        )
     row = [one_line(cell) for cell in cells]
     while row and not row[-1]:
         row.pop()

@@ -43,7 +43,7 @@ _TEXT_SUFFIXES = {
 # Only signatures that no text begins with: "BM" and "MZ" are left to the test for binary.
 _FOREIGN = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|\0\0\x01\0|8BPS", "an image"),
-    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg\b", "an image"),
+    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*+<svg\b", "an image"),
     (rb"\x7fELF|MZ.{0,200}\0|\xca\xfe\xba\xbe|[\xce\xcf]\xfa\xed\xfe|\0asm", "a program"),
     (rb"\x1f\x8b|BZh[1-9]1AY|\xfd7zXZ|7z\xbc\xaf|Rar!\x1a|\x28\xb5\x2f\xfd", "an archive"),
     (rb".{257}ustar", "an archive"),
@@ -53,9 +53,9 @@ _FOREIGN = (
 )
 
 _HTML = re.compile(
-    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.I | re.S
+    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*+<(!doctype\s+html|html|head|body)\b", re.I | re.S
 )
-_TAG = re.compile(r"<(p|div|h[1-6]|table|ul|ol|span|a|br|title|meta)\b[^>]*>", re.I)
+_TAG = re.compile(r"<(p|div|h[1-6]|table|ul|ol|span|a|br|title|meta)\b[^<>]*>", re.I)
 _HEADER = re.compile(
     r"(?im)^(from|to|subject|date|mime-version|message-id|received|return-path|delivered-to):"
 )

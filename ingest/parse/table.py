@@ -15,9 +15,6 @@ from ingest.parse.records import records
 FIELD_LIMIT = 1 << 28
 """Characters a single field may have; the csv module's own limit (131,072) refuses real files."""
 
-HEARTBEAT = 10_000
-"""Report progress every so many records."""
-
 
 def parse(data: bytes, progress: Progress) -> Parsed:
     """Read a table with whatever delimiter it has."""
@@ -35,11 +32,9 @@ def parse(data: bytes, progress: Progress) -> Parsed:
         rows = [
             [cell.strip().strip('"') for cell in line.split(delimiter)] for line in text.split("\n")
         ]
-    draft = Draft()
-    for number, record in enumerate(records(rows), 1):
+    draft = Draft(progress)
+    for record in records(rows):
         draft.line(record)
-        if number % HEARTBEAT == 0:
-            progress(0, 1)
     progress(1, 1)
     return draft.parsed("text/csv", notes=notes)
 

@@ -18,51 +18,47 @@ from rag_bot.errors import UnreadableDocument
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_CELLS = 5_000_000
 """Cells with a value, in all sheets together."""
-
-HEARTBEAT = 10_000
-"""Report progress every so many rows."""
+MAX_PLACES = 50_000_000
+"""Cells at all, the empty ones left of a value included."""
+MAX_ROWS = 1 << 20
+"""In a sheet, as in Excel."""
 
 
 def parse(data: bytes, progress: Progress) -> Parsed:
     """A page for each sheet, its name a heading. Formulas show their stored result."""
     open_zip(data)
     book = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
-    draft = Draft()
-    empty: list[str] = []
-    cells = 0
+    draft = Draft(progress)
+    cells = places = 0
     total = len(book.worksheets)
 
-    def rows(sheet: Any, done: int) -> Iterator[list[str]]:
-        nonlocal cells
+    def rows(sheet: Any) -> Iterator[list[str]]:
+        nonlocal cells, places
         for number, row in enumerate(sheet.iter_rows(), 1):
             values = ["" if cell.value is None else _shown(cell) for cell in row]
             cells += sum(map(bool, values))
-            if cells > MAX_CELLS:
+            places += len(row)
+            if cells > MAX_CELLS or places > MAX_PLACES or number > MAX_ROWS:
                 raise UnreadableDocument(
                     "too_large",
-                    f"has more than {MAX_CELLS:,} cells",
+                    f"has more than {MAX_CELLS:,} cells, or places for {MAX_PLACES:,}",
                     "split it, or export the sheets that matter",
                 )
-            if number % HEARTBEAT == 0:
-                progress(done, total)
             yield values
 
     for done, sheet in enumerate(book.worksheets):
         # The dimension a sheet declares is often wrong, and would cut it off.
         sheet.reset_dimensions()
-        lines = records(rows(sheet, done))
+        lines = records(rows(sheet))
         first = next(lines, None)
-        if first is None:
-            empty.append(sheet.title)
-        else:
+        if first is not None:
             draft.line(sheet.title, level=1)
             draft.line(first)
             for line in lines:
                 draft.line(line)
         draft.turn_page()
         progress(done + 1, total)
-    notes = [f"sheet {name} is empty" for name in empty]
-    return draft.parsed(MEDIA_TYPE, book.properties.title or "", notes)
+    return draft.parsed(MEDIA_TYPE, book.properties.title or "")
 
 
 def _shown(cell: Any) -> str:

@@ -1,8 +1,12 @@
+import dataclasses
 import hashlib
 import io
+import json
 import multiprocessing
 import os
+import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +15,10 @@ from typing import Any
 import pytest
 
 from ingest import worker
-from ingest.worker import Draft, Job, Recipe, Same, draft, drafts
+from ingest.worker import Draft, Job, Recipe, Same, draft, drafts, pack, unpack
 from rag_bot.catalogue import document_id
-from rag_bot.errors import ModelBroken, NotADocument, UnreadableDocument
+from rag_bot.errors import DocumentError, ModelBroken, NotADocument, Unavailable, UnreadableDocument
+from rag_bot.tokenize import WordPieces
 
 
 @pytest.fixture
@@ -118,9 +123,7 @@ def test_a_file_cut_short_while_it_is_read_is_not_indexed(tmp_path: Path, recipe
         read(Path("/proc/self/status"), recipe)
 
 
-def test_a_hang_and_a_crash_cost_their_file_only(
-    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hang_and_a_crash_cost_their_file_only(tmp_path: Path, recipe: Recipe) -> None:
     """Reading a pipe without a writer hangs; with one that never writes, we kill the reader."""
     for name in ("first", "third", "last"):
         (tmp_path / name).write_text(f"The {name} file is fine.")
@@ -136,20 +139,12 @@ def test_a_hang_and_a_crash_cost_their_file_only(
     killer = threading.Thread(target=kill_reader)
     killer.start()
     jobs = [job(tmp_path / n) for n in ("first", "crashes", "third", "hangs", "last")]
-
-    def one_by_one() -> Iterator[Job]:
-        for each in jobs:
-            with monkeypatch.context() as patch:
-                if each.path.name == "hangs":
-                    patch.setattr(worker, "STALL_SECONDS", 1.0)
-                yield each
-
-    outcomes = dict(drafts(one_by_one(), recipe))
+    outcomes = dict(drafts(jobs, dataclasses.replace(recipe, stall_seconds=2.0)))
     killer.join()
     assert [each.path.name for each in outcomes] == ["first", "crashes", "third", "hangs", "last"]
     kinds = [o.code if isinstance(o, UnreadableDocument) else type(o) for o in outcomes.values()]
     assert kinds == [Draft, "crashed", Draft, "timeout", Draft]
-    assert outcomes[jobs[3]].message == "nothing moved for 1 s while reading it"
+    assert outcomes[jobs[3]].message == "nothing moved for 2 s while reading it"
     assert outcomes[jobs[4]].document.text == "The last file is fine."
     assert multiprocessing.active_children() == []
 
@@ -172,3 +167,225 @@ def test_an_embedder_without_a_tokenizer_is_a_clear_error(tmp_path: Path) -> Non
 
 def test_no_jobs_start_no_process(recipe: Recipe) -> None:
     assert list(drafts([], recipe)) == []
+
+
+@pytest.fixture
+def started(recipe: Recipe) -> Iterator[Any]:
+    """A worker that waits for its first job."""
+    made = worker._Worker(recipe)
+    yield made
+    made.kill()
+
+
+def test_the_process_can_write_nothing_and_is_the_first_to_go(started: Any) -> None:
+    process = Path(f"/proc/{started._process.pid}")
+    limits = dict(line[:51].split("  ", 1) for line in (process / "limits").open())
+    values = {name: value.split()[0] for name, value in limits.items() if name != "Limit"}
+    assert values["Max core file size"] == "0"
+    assert values["Max file size"] == "0"
+    assert values["Max open files"] == "64"
+    assert int(values["Max address space"]) < 3_000_000_000
+    assert (process / "oom_score_adj").read_text() == "1000\n"
+    assert {os.readlink(process / "fd" / str(n)) for n in (1, 2)} == {"/dev/null"}
+
+
+def test_what_travels_comes_back_the_same(tmp_path: Path, recipe: Recipe) -> None:
+    file = tmp_path / "a.md"
+    file.write_text("# Größe \U0001f600\n\nThe fee is 5 €.\n\n## Two\n\n" + "More words. " * 300)
+    job = Job(file, str(file), "")
+    made = draft(job, recipe, nothing)
+    assert isinstance(made, Draft)
+    assert len(made.chunks) > 3
+    made = dataclasses.replace(made, notes=("a note",), blank_pages=(2, 3))
+    assert unpack(pack(made), job, recipe) == made
+    assert unpack(pack(Same(5, 7)), job, recipe) == Same(5, 7)
+    for kind in (NotADocument, UnreadableDocument):
+        error = unpack(pack(kind("empty", "it is \udc80 empty", "fill it")), job, recipe)
+        assert type(error) is kind
+        assert isinstance(error, DocumentError)
+        assert (error.code, error.message, error.remedy) == ("empty", "it is ? empty", "fill it")
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.mark, "caught")
+
+
+PLAIN: dict[str, Any] = {
+    "sha256": "a",
+    "pages": ["some text"],
+    "title": "",
+    "headings": [[0, 1, "some"]],
+    "chunks": [[1, 0, 9, "some"]],
+    "media_type": "text/plain",
+    "notes": [],
+    "blank_pages": [],
+    "file": [9, 1],
+}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not json",
+        "[]",
+        "7",
+        "[" * 100_000,
+        '{"error": [1, 2, 3], "skip": true}',
+        '{"error": ["a", "b"], "skip": true}',
+        '{"same": "no"}',
+        '{"same": [1e999, 1]}',
+        *(
+            json.dumps({**PLAIN, **wrong})
+            for wrong in (
+                {"pages": 5},
+                {"pages": ["\ud800"]},
+                {"headings": [[1]]},
+                {"chunks": [[1, "a", 2, ""]]},
+                {"chunks": [[2, 0, 1, ""]]},
+                {"chunks": [[1, 0, 99, ""]]},
+                {"chunks": [[1, 0, 1.5, ""]]},
+                {"file": [2**63, 1]},
+                {"notes": [["a"]]},
+            )
+        ),
+    ],
+)
+def test_a_message_that_was_never_packed_is_told(recipe: Recipe, message: str) -> None:
+    some = unpack(json.dumps(PLAIN).encode(), Job(Path("a"), "a", ""), recipe)
+    assert isinstance(some, Draft)
+    assert some.chunks[0].text == "some text"
+    with pytest.raises(worker._NEVER_PACKED):
+        unpack(message.encode(), Job(Path("a"), "a", ""), recipe)
+
+
+def test_nothing_a_parser_sends_is_run_or_too_long(
+    started: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = pickle.dumps(Trap(tmp_path / "mark"))
+    pickle.loads(trap)
+    (tmp_path / "mark").unlink()
+    started._pipe, theirs = multiprocessing.Pipe()
+    theirs.send(Trap(tmp_path / "mark"))
+    assert started.run(Job(Path("a"), "a", "")).code == "crashed"
+    assert not (tmp_path / "mark").exists()
+    assert not started.alive
+    monkeypatch.setattr(worker, "MAX_MESSAGE_BYTES", 10)
+    started._pipe, theirs = multiprocessing.Pipe()
+    theirs.send_bytes(pack(Same(1_000_000, 1_000_000)))
+    assert started.run(Job(Path("a"), "a", "")).code == "crashed"
+
+
+def test_an_error_of_ours_is_named_and_the_process_goes_on(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("Single token exceeded chunk size")
+
+    monkeypatch.setattr(worker, "draft", fail)
+    job = Job(Path("a"), "a", "")
+    outcome = unpack(worker._outcome(job, recipe, nothing), job, recipe)
+    assert isinstance(outcome, UnreadableDocument)
+    assert outcome.code == "crashed"
+    assert "ValueError: Single token exceeded chunk size" in outcome.message
+
+
+def test_chunking_a_long_text_shows_that_it_moves(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "a.txt").write_text("Some words of a sentence. " * 2_000)
+    calls: list[int] = []
+    draft(job(tmp_path / "a.txt"), recipe, lambda done, _: calls.append(done))
+    assert len(calls) > 100
+
+
+def test_a_long_text_is_counted_piecemeal(embedder_folder: Path) -> None:
+    ours, plain = worker._Pieces(embedder_folder), WordPieces(embedder_folder)
+    assert ours.count("Some words. ") == plain.count("Some words. ")
+    assert ours.count("") == 0
+    longest: list[int] = []
+    real = ours._tokenizer
+
+    class Watched:
+        def encode(self, text: str, **options: Any) -> Any:
+            longest.append(len(text))
+            return real.encode(text, **options)
+
+    ours._tokenizer = Watched()  # type: ignore[assignment]
+    assert ours.count(" " * 50_000 + "words " * 50_000) > ours.limit
+    assert max(longest) < 20_000
+    assert len(longest) < 8
+
+
+def test_signs_of_life_are_not_sent_all_the_time() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    pulse = worker._Pulse(theirs)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 0.5:
+        pulse(1, None)
+    sent = 0
+    while ours.poll(0):
+        assert ours.recv_bytes() == b""
+        sent += 1
+    assert 1 <= sent <= 3
+
+
+def test_a_process_that_does_not_start_is_tried_once_more(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    real = worker._Worker
+    refusals = [1]
+
+    def refuse_first(recipe: Recipe) -> Any:
+        if refusals:
+            refusals.pop()
+            raise Unavailable("the process that reads files does not start")
+        return real(recipe)
+
+    monkeypatch.setattr(worker, "_Worker", refuse_first)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    ((_, outcome),) = drafts([job(tmp_path / "a.txt")], recipe)
+    assert isinstance(outcome, Draft)
+    refusals += [1, 2]
+    with pytest.raises(Unavailable, match="does not start"):
+        list(drafts([job(tmp_path / "a.txt")], recipe))
+
+
+def test_what_waits_is_bounded_by_its_text(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_AHEAD_CHARACTERS", 2_500)
+    for n in range(8):
+        (tmp_path / f"{n}.txt").write_text("word " * 200)
+    read = threading.Semaphore(0)
+    real = worker._Worker.run
+
+    def run(self: Any, job: Job) -> Any:
+        outcome = real(self, job)
+        read.release()
+        return outcome
+
+    monkeypatch.setattr(worker._Worker, "run", run)
+    outcomes = drafts([job(tmp_path / f"{n}.txt") for n in range(8)], recipe)
+    next(outcomes)
+    # One is out, two wait, and one more is read and has no room.
+    for _ in range(4):
+        assert read.acquire(timeout=60)
+    assert not read.acquire(timeout=1)
+    assert len(list(outcomes)) == 7
+
+
+def test_a_text_larger_than_all_room_waits_alone() -> None:
+    room, stop = worker._Allowance(10), threading.Event()
+    room.take(50, stop)
+    taken = threading.Thread(target=lambda: room.take(1, stop))
+    taken.start()
+    taken.join(0.3)
+    assert taken.is_alive()
+    room.give_back(50)
+    taken.join(5)
+    assert not taken.is_alive()

@@ -54,6 +54,12 @@ def test_html_encodings():
     assert parse("a.html", entity).pages == ("Müller & Sohn",)
 
 
+def test_html_after_many_comments_is_found_quickly():
+    comments = b"<!---->\n" * 5_000
+    assert parse("a", comments + b"<html><p>text</html>").pages == ("text",)
+    assert parse("a", comments + b"a < b").media_type == "text/plain"
+
+
 def test_html_that_hides_everything_has_no_text(rejected):
     assert rejected("a.html", b"<html><body hidden>secret</body></html>") == "no_text"
 
@@ -71,6 +77,13 @@ def test_markdown_is_verbatim_and_its_headings_are_found():
 
 def test_markdown_title_is_the_first_heading_otherwise():
     assert parse("a.md", b"## Sub\n# Main\n").title == "Main"
+
+
+def test_markdown_with_long_runs_of_spaces_is_read_quickly():
+    gap = " " * 200_000
+    parsed = parse("a.md", f"---\ntitle: 'a{gap}b'\n---\n# c{gap}d ## \n# # e # #\n".encode())
+    assert parsed.title == f"a{gap}b"[:300]
+    assert [h.text.split() for h in parsed.headings] == [["c"], ["#", "e", "#"]]
 
 
 def test_email_prefers_plain_text_and_names_attachments():

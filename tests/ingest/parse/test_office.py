@@ -13,6 +13,7 @@ from docx.enum.text import WD_BREAK
 from pptx.util import Inches
 
 from ingest.parse import container, parse, xlsx
+from rag_bot.errors import UnreadableDocument
 
 
 def _saved(document):
@@ -121,7 +122,7 @@ def test_xlsx_rows_are_records():
         "Raw\n1 | 2\n3",
     )
     assert [h.text for h in parsed.headings] == ["Sales", "Raw"]
-    assert parsed.notes == ("sheet Empty is empty",)
+    assert parsed.blank_pages == (2,)
 
 
 def test_xlsx_with_a_wrong_dimension_is_read_whole():
@@ -133,8 +134,9 @@ def test_xlsx_with_a_wrong_dimension_is_read_whole():
     assert parse("a.xlsx", wrong).pages == parse("a.xlsx", data).pages
 
 
-def test_xlsx_with_too_many_cells(rejected, monkeypatch):
-    monkeypatch.setattr(xlsx, "MAX_CELLS", 5)
+@pytest.mark.parametrize("limit", ["MAX_CELLS", "MAX_PLACES", "MAX_ROWS"])
+def test_xlsx_without_end(rejected, monkeypatch, limit):
+    monkeypatch.setattr(xlsx, limit, 2)
     assert rejected("a.xlsx", _saved(_book())) == "too_large"
 
 
@@ -187,6 +189,12 @@ def test_a_member_that_lies_about_its_size(rejected, zipped):
     assert rejected("a.docx", bytes(data)) == "damaged"
 
 
+def _why(name, data):
+    with pytest.raises(UnreadableDocument) as caught:
+        parse(name, data)
+    return caught.value.message
+
+
 LAUGHS = (
     '<!DOCTYPE x [<!ENTITY a "haha"><!ENTITY b "&a;&a;&a;&a;">'
     '<!ENTITY c SYSTEM "file:///etc/passwd">]>'
@@ -212,6 +220,11 @@ def test_entities_are_refused(rejected, name, member):
         return re.sub(r"^(<\?xml.*?\?>\s*)?", lambda found: found[0] + LAUGHS, xml, count=1)
 
     assert rejected(name, _edited(whole, member, with_entities)) == "damaged"
+
+    def in_utf_16(xml):
+        return re.sub(r"^<\?xml.*?\?>", "", with_entities(xml)).encode("utf-16")
+
+    assert "entities" in _why(name, _edited(whole, member, in_utf_16))
 
 
 def test_members_outside_the_container_are_not_written(zipped, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from fpdf import FPDF
 from PIL import Image
 
-from ingest.parse import parse, pdf
+from ingest.parse import parse, parsed, pdf
 
 
 def _pdf(*pages, title="", outline=()):
@@ -48,11 +48,11 @@ def test_pages_numbers_title_and_outline():
     pages = ["Intro\nfirst words", "", "Chapter Two\nMüller paid 5 EUR"]
     data = _pdf(*pages, title="A Report", outline=["Intro", "Chapter Two"])
     calls: list[tuple[int, int | None]] = []
-    parsed = parse("a.pdf", data, lambda done, total: calls.append((done, total)))
-    assert parsed.title == "A Report"
-    assert parsed.pages == tuple(pages)
-    assert parsed.notes == ("page 2 holds no text",)
-    assert [(h.char_start, h.text) for h in parsed.headings] == [
+    read = parse("a.pdf", data, lambda done, total: calls.append((done, total)))
+    assert read.title == "A Report"
+    assert read.pages == tuple(pages)
+    assert read.blank_pages == (2,)
+    assert [(h.char_start, h.text) for h in read.headings] == [
         (0, "Intro"),
         (len(pages[0]) + 2, "Chapter Two"),
     ]
@@ -79,9 +79,9 @@ def test_pypdf_reads_what_pdfium_cannot_open(monkeypatch):
         raise pdfium.PdfiumError("Data format error")
 
     monkeypatch.setattr(pdf.pdfium, "PdfDocument", fail)
-    parsed = parse("a.pdf", _pdf("some words", "more", title="A Report"))
-    assert parsed.pages == ("some words", "more")
-    assert parsed.title == "A Report"
+    read = parse("a.pdf", _pdf("some words", "more", title="A Report"))
+    assert read.pages == ("some words", "more")
+    assert read.title == "A Report"
 
 
 @pytest.mark.parametrize(
@@ -147,5 +147,21 @@ def test_circular_prev_and_nested_arrays(rejected):
 
 
 def test_too_many_pages(rejected, monkeypatch):
-    monkeypatch.setattr(pdf, "MAX_PAGES", 2)
+    monkeypatch.setattr(parsed, "MAX_PAGES", 2)
     assert rejected("a.pdf", _pdf("a", "b", "c")) == "too_large"
+
+
+def test_too_much_text_is_refused_while_it_comes(rejected, monkeypatch):
+    monkeypatch.setattr(parsed, "MAX_CHARACTERS", 20)
+    calls: list[int] = []
+    monkeypatch.setattr(pdf, "_checked", lambda *_: calls.append(1))
+    assert rejected("a.pdf", _pdf("a page of words", "a page of words")) == "too_large"
+    assert calls == []
+
+
+def test_a_page_of_half_a_million_commands_needs_no_witness(monkeypatch):
+    data = _pdf("some words")
+    monkeypatch.setattr(pdfium.PdfTextPage, "get_text_range", lambda self: "wrong words 123")
+    assert parse("a.pdf", data).pages == ("some words",)
+    monkeypatch.setattr(pdf, "MAX_WITNESSED_BYTES", 10)
+    assert parse("a.pdf", data).pages == ("wrong words 123",)

@@ -38,11 +38,29 @@ def test_form_feeds_make_pages_and_line_ends_are_newlines():
 
 
 def test_nul_and_lone_surrogates_are_replaced_and_the_rest_is_kept():
-    odd = "a\u202eb\u200bc\U000e0041d e\u0301\ufb01"
+    odd = "a\u202eb\u200bc e\u0301\ufb01"
     data = odd.encode() + b" " + b"word " * 30 + b"\0 \xed\xa0\x80"
     (page,) = parse("a.txt", data).pages
     assert page.startswith(odd)
     assert page.endswith("\ufffd \ufffd")
+
+
+def test_tag_characters_are_dropped_unless_they_make_a_flag():
+    tags = "".join(chr(0xE0000 + ord(char)) for char in "gbsct")
+    scotland = f"\U0001f3f4{tags}\U000e007f"
+    hidden = f"yes{tags} no\U000e0001"
+    assert parse("a.txt", f"{hidden} {scotland}".encode()).pages == (f"yes no {scotland}",)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_nul_in_a_text_does_not_make_it_chinese(encoding):
+    text = "Le château coûte très cher à l'été. ".encode(encoding, "ignore").decode(encoding)
+    data = text.encode(encoding) * 20 + b"\0 end."
+    assert parse("a.txt", data).pages == (text * 20 + "\ufffd end.",)
+
+
+def test_pages_without_end_are_refused(rejected):
+    assert rejected("a.txt", b"x" + b"\f" * 30_000) == "too_large"
 
 
 def test_one_long_line_and_many_combining_marks():

@@ -1,12 +1,13 @@
 # make demo     install, index examples/ and serve the chat on http://127.0.0.1:7860
 # make install  .venv with pinned dependencies, and the models in the user's cache
 # make test     format, lint, types, floors, tests
+# make reliability   kills, full disks, hostile files, churn and clocks, in many rounds
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DOCS ?= examples
 BIN := .venv/bin
 
-.PHONY: demo install test format clean
+.PHONY: demo install test reliability format clean
 
 demo: install
 	@# Status 1 says that some files failed: they are named, and the rest is worth asking about.
@@ -29,6 +30,9 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+reliability: install
+	$(BIN)/pytest tests/reliability --full -s
 
 format: install
 	$(BIN)/ruff format .

@@ -10,27 +10,29 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import rag_bot
+from ui import show
+from ui.reach import DONE, load, reach
 
 if TYPE_CHECKING:
-    from ingest.report import Progress, Report
-    from rag_bot.config import Loaded, Settings
-    from rag_bot.types import Answer, Message
-    from ui.local import Local
-    from ui.remote import Remote
+    from rag_bot.types import Message
 
-DONE, IN_PART, WRONG, BROKEN = 0, 1, 2, 3
+CARE = ("status", "verify", "repair", "rebuild", "backup", "restore")
+"""What `ingest` does besides ingesting. A folder of that name is given as `./status`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status; see `EXIT STATUS` in `rag-bot --help`."""
     from rag_bot.errors import RagBotError
 
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["ingest"] and given[1:2] and given[1] in CARE:
+        given[:2] = [f"ingest {given[1]}"]
+    options = _parser().parse_args(given)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, "json", False):
             from ui.wire import error_to_json
 
-            _print_json({"error": error_to_json(error)})
+            show.print_json({"error": error_to_json(error)})
         print(f"{options.prog}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
@@ -89,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.set_defaults(run=run, prog="ingest" if name == "ingest" else f"rag-bot {name}")
+        prog = name if name.startswith("ingest") else f"rag-bot {name}"
+        made.set_defaults(run=run, prog=prog)
         made.add_argument(
             "--config-file", type=Path, metavar="FILE", help="read FILE as rag-bot.toml"
         )
@@ -117,21 +120,94 @@ def _parser() -> argparse.ArgumentParser:
 
     made = on_index(
         command(
-            "ingest", _ingest, "index files and folders", "ingest ./docs --collection contracts"
+            "ingest",
+            _upkeep("ingest"),
+            "make a collection equal files and folders",
+            "ingest ./docs --exclude 'drafts/' --every 30m",
         )
     )
     made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
+    made.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="read only files that match this `.gitignore` pattern; may be repeated",
+    )
+    made.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out what matches this pattern; may be repeated",
+    )
+    made.add_argument("--dry-run", action="store_true", help="say what would happen; write nothing")
+    made.add_argument(
+        "--no-delete", action="store_true", help="keep documents whose files are gone"
+    )
     made.add_argument(
         "--allow-removal",
         action="store_true",
         help="let documents go whose files are gone, even if they are more than a third",
     )
+    made.add_argument("--every", metavar="TIME", help="again and again, e.g. 30m or 12h")
+    made.add_argument("--cron", metavar="EXPRESSION", help='by the clock, e.g. "0 3 * * *"')
+    made.add_argument("--watch", action="store_true", help="whenever something changes")
+
+    made = command(
+        "ingest status",
+        _upkeep("status"),
+        "show the last runs, the next ones, and what failed",
+        "ingest status",
+    )
+    made.add_argument("--runs", type=int, default=10, metavar="N", help="how many (default: 10)")
+    _json_flag(made)
+    on_index(
+        command(
+            "ingest verify",
+            _upkeep("verify"),
+            "compare the index with its folders",
+            "ingest verify",
+        )
+    )
+    on_index(
+        command("ingest repair", _upkeep("repair"), "mend what `verify` finds", "ingest repair")
+    )
+    on_index(
+        command(
+            "ingest rebuild",
+            _upkeep("rebuild"),
+            "make a collection anew with other settings, while the old one answers",
+            "ingest rebuild --set ingest.chunk_tokens=200",
+        )
+    )
+    made = on_index(
+        command(
+            "ingest backup",
+            _upkeep("backup"),
+            "write everything needed to restore into one file",
+            "ingest backup ~/rag-bot.backup",
+        )
+    )
+    made.add_argument("file", type=Path, metavar="FILE")
+    made.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    made = on_index(
+        command(
+            "ingest restore",
+            _upkeep("restore"),
+            "take over a backup",
+            "ingest restore ~/rag-bot.backup",
+        )
+    )
+    made.add_argument("file", type=Path, metavar="FILE")
 
     made = on_index(
         command("ask", _ask, "answer one question", 'rag-bot ask "When does the lease end?"')
     )
     made.add_argument("question", metavar="QUESTION")
-    made.add_argument("--top-k", type=int, metavar="N", help="sources shown to the model")
+    made.add_argument(
+        "--top-k", type=int, dest="sources", metavar="N", help="sources shown to the model"
+    )
 
     on_index(
         command("chat", _chat, "hold a conversation in the terminal", "rag-bot chat"),
@@ -150,13 +226,41 @@ def _parser() -> argparse.ArgumentParser:
 
     made = on_index(
         command(
-            "delete", _delete, "take documents out of the index", "rag-bot delete old_lease.pdf"
+            "delete",
+            _upkeep("delete"),
+            "delete documents and every trace of them",
+            "rag-bot delete old_lease.pdf",
         )
     )
     made.add_argument(
         "documents", nargs="*", metavar="DOCUMENT", help="an id, a path or a file name"
     )
     made.add_argument("--all", action="store_true", help="all documents, and the collection itself")
+    made = on_index(
+        command(
+            "undelete",
+            _upkeep("undelete"),
+            "let deleted documents come back with the next ingest",
+            "rag-bot undelete old_lease.pdf",
+        )
+    )
+    made.add_argument("documents", nargs="+", metavar="DOCUMENT", help="a path or a file name")
+    made = on_index(
+        command(
+            "forgotten",
+            _upkeep("forgotten"),
+            "look for any trace of a deleted document",
+            "rag-bot forgotten old_lease.pdf",
+        )
+    )
+    made.add_argument("document", metavar="DOCUMENT", help="a path, a file name, an id or SHA-256")
+    made.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="PHRASE",
+        help="look for these words as well; may be repeated",
+    )
 
     made = command("models", _models, "list, fetch or check the models", "rag-bot models pull")
     made.add_argument("action", nargs="?", choices=("list", "pull", "verify"), default="list")
@@ -174,84 +278,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _upkeep(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from ui import upkeep
+
+        status: int = getattr(upkeep, name)(options)
+        return status
+
+    return run
+
+
 def _json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _load(options: argparse.Namespace) -> Loaded:
-    from rag_bot import config
-    from rag_bot.errors import UsageError
-
-    flags: dict[str, Any] = {}
-    for pair in options.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set {pair}: no value", "write --set KEY=VALUE")
-        flags[key] = value
-    given = {
-        "collection": getattr(options, "collection", None),
-        "server.host": getattr(options, "host", None),
-        "server.port": getattr(options, "port", None),
-    }
-    flags |= {key: value for key, value in given.items() if value is not None}
-    if options.run is _ask and options.top_k is not None:
-        flags["retrieval.top_k"] = options.top_k
-    return config.load(options.config_file, flags)
-
-
-def _open(settings: Settings, wait: float) -> Local | Remote:
-    """The index itself, or the running server that owns it."""
-    from rag_bot.index import owner
-
-    who = owner(settings.data_dir)
-    if who and who.url:
-        from ui.remote import Remote
-
-        return Remote(who)
-    from ui.local import Local
-
-    return Local(settings, wait=wait)
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, ensure_ascii=False, indent=1))
 
 
 # Commands
 
 
-def _ingest(options: argparse.Namespace) -> int:
-    settings = _load(options).settings
-    with _open(settings, options.wait) as bot:
-        events = bot.ingest(options.paths, settings.collection, allow_removal=options.allow_removal)
-        report = _watch(events, quiet=options.json)
-    if options.json:
-        _print_json(report.as_json())
-    else:
-        _print_report(report)
-    return DONE if report.complete else IN_PART
-
-
 def _ask(options: argparse.Namespace) -> int:
     import dataclasses
 
-    settings = _load(options).settings
-    with _open(settings, options.wait) as bot:
-        answer = _speak(bot, options.question, (), settings.collection, quiet=options.json)
+    settings = load(options).settings
+    with reach(settings, options.wait) as bot:
+        answer = show.speak(bot, options.question, (), settings.collection, quiet=options.json)
     if options.json:
-        _print_json(dataclasses.asdict(answer))
+        show.print_json(dataclasses.asdict(answer))
     return DONE
 
 
 def _chat(options: argparse.Namespace) -> int:
     from rag_bot.types import Message
 
-    settings = _load(options).settings
+    settings = load(options).settings
     history: list[Message] = []
-    with _open(settings, options.wait) as bot:
+    with reach(settings, options.wait) as bot:
         print("Ask about your documents. An empty line or Ctrl-D ends the conversation.")
-        while question := _read_question():
-            answer = _speak(bot, question, history, settings.collection, quiet=False)
+        while question := show.read_question():
+            answer = show.speak(bot, question, history, settings.collection, quiet=False)
             history += [Message("user", question), Message("assistant", answer.text)]
     return DONE
 
@@ -261,8 +324,8 @@ def _search(options: argparse.Namespace) -> int:
 
     if options.top_k is not None and options.top_k < 1:
         raise UsageError(f"--top-k {options.top_k}: at least 1", "leave it out for 10")
-    settings = _load(options).settings
-    with _open(settings, options.wait) as bot:
+    settings = load(options).settings
+    with reach(settings, options.wait) as bot:
         sources = bot.search(options.query, settings.collection, options.top_k or 10)
     if options.json:
         results = [
@@ -278,12 +341,12 @@ def _search(options: argparse.Namespace) -> int:
             }
             for source in sources
         ]
-        _print_json({"query": options.query, "results": results})
+        show.print_json({"query": options.query, "results": results})
         return DONE
     for source in sources:
         heading = f" · {source.chunk.heading}" if source.chunk.heading else ""
         print(f"{source.marker}. {source.document}, page {source.chunk.page_start}{heading}")
-        print(f"   {_short(source.chunk.text, 300)}\n")
+        print(f"   {show.short(source.chunk.text, 300)}\n")
     if not sources:
         print("Nothing found.")
     return DONE
@@ -292,11 +355,11 @@ def _search(options: argparse.Namespace) -> int:
 def _documents(options: argparse.Namespace) -> int:
     import dataclasses
 
-    settings = _load(options).settings
-    with _open(settings, options.wait) as bot:
+    settings = load(options).settings
+    with reach(settings, options.wait) as bot:
         entries = bot.documents(settings.collection)
     if options.json:
-        _print_json(
+        show.print_json(
             {
                 "collection": settings.collection,
                 "documents": [dataclasses.asdict(entry) for entry in entries],
@@ -309,29 +372,11 @@ def _documents(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _delete(options: argparse.Namespace) -> int:
-    import dataclasses
-
-    from rag_bot.errors import UsageError
-
-    if bool(options.documents) == options.all:
-        raise UsageError("name documents, or say --all", "`rag-bot documents` lists them")
-    settings = _load(options).settings
-    with _open(settings, options.wait) as bot:
-        gone = bot.delete(options.documents, settings.collection, everything=options.all)
-    if options.json:
-        _print_json({"deleted": [dataclasses.asdict(entry) for entry in gone]})
-        return DONE
-    for entry in gone:
-        print(f"deleted  {entry.source}")
-    return DONE
-
-
 def _models(options: argparse.Namespace) -> int:
     from rag_bot import models
     from rag_bot.errors import RagBotError, UsageError
 
-    settings = _load(options).settings
+    settings = load(options).settings
     unknown = [name for name in options.names if name not in models.RELEASES]
     if unknown:
         raise UsageError(f"no model {unknown[0]!r}", "there are " + ", ".join(models.RELEASES))
@@ -363,7 +408,7 @@ def _models(options: argparse.Namespace) -> int:
             }
         )
     if options.json:
-        _print_json({"models": rows})
+        show.print_json({"models": rows})
     else:
         for row in rows:
             print(f"{row['name']:24} {row['kind']:9} {row['license']:11} {row['state']}")
@@ -380,7 +425,7 @@ def _config(options: argparse.Namespace) -> int:
             "origin": setting.origin,
             "description": setting.description,
         }
-        for setting in _load(options).explain()
+        for setting in load(options).explain()
     ]
     if options.json:
         print(json.dumps({"settings": rows}, ensure_ascii=False, indent=1, default=str))
@@ -394,9 +439,9 @@ def _config(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from ui.doctor import examine
 
-    findings = list(examine(_load(options)))
+    findings = list(examine(load(options)))
     if options.json:
-        _print_json({"findings": [finding._asdict() for finding in findings]})
+        show.print_json({"findings": [finding._asdict() for finding in findings]})
     else:
         for finding in findings:
             print(f"{'ok   ' if not finding.status else 'WRONG'} {finding.what}: {finding.detail}")
@@ -408,7 +453,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ui.server import serve
 
-    settings = _load(options).settings
+    settings = load(options).settings
     if settings.server.host not in ("127.0.0.1", "localhost", "::1"):
         print(
             f"rag-bot serve: {settings.server.host} can be reached from other machines, and the"
@@ -417,131 +462,6 @@ def _serve(options: argparse.Namespace) -> int:
         )
     serve(settings, lambda url: print(f"Serving at {url} (Ctrl-C stops it)", flush=True))
     return DONE
-
-
-# Showing
-
-
-def _speak(
-    bot: Local | Remote,
-    question: str,
-    history: Sequence[Message],
-    collection: str,
-    *,
-    quiet: bool,
-) -> Answer:
-    """Print an answer as it comes, then what bears it out."""
-    from rag_bot.types import Finished, Token
-
-    draft = ""
-    for event in bot.ask(question, history, collection):
-        if isinstance(event, Token):
-            draft += event.text
-            if not quiet:
-                print(event.text, end="", flush=True)
-        elif isinstance(event, Finished):
-            if not quiet:
-                _print_proof(event.answer, draft)
-            return event.answer
-    raise AssertionError("an answer ends with Finished")
-
-
-def _print_proof(answer: Answer, draft: str) -> None:
-    if not draft.strip().startswith(answer.text):
-        if draft:
-            print("\n\n(The draft above is not borne out by the documents. Instead:)\n")
-        print(answer.text, end="")
-    print()
-    for verdict in answer.verdicts:
-        if verdict.label != "supported" and not answer.abstained:
-            print(f"  not found in the documents: {verdict.claim}")
-    if answer.unresolved:
-        named = ", ".join(f"[{n}]" for n in answer.unresolved)
-        print(f"  the model named sources that do not exist: {named}")
-    if answer.citations:
-        print("\nSources")
-        for cited in answer.citations:
-            place = f"[{cited.marker}] {cited.document}, page {cited.page}"
-            print(f"  {place}: “{_short(cited.quote, 240)}”")
-    elif answer.abstained and answer.sources:
-        print("\nClosest passages")
-        for source in answer.sources:
-            place = f"{source.document}, page {source.chunk.page_start}"
-            print(f"  {place}: {_short(source.chunk.text, 120)}")
-
-
-def _read_question() -> str:
-    try:
-        return input("\n> ").strip()
-    except EOFError:
-        print()
-        return ""
-
-
-def _watch(events: Iterator[Progress | Report], *, quiet: bool) -> Report:
-    """Show an ingest's progress on standard error; returns its report."""
-    from ingest.report import Report
-
-    if quiet or not sys.stderr.isatty():
-        for event in events:
-            if isinstance(event, Report):
-                return event
-            if not quiet:
-                _print_step(event, sys.stderr)
-        raise AssertionError("an ingest ends with its report")
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("indexing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files, {task.fields[pages]} pages, {task.fields[rate]:.1f} pages/s"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[name]}"),
-    )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, pages=0, rate=0.0, name="")
-        for event in events:
-            if isinstance(event, Report):
-                return event
-            elapsed = bar.tasks[0].elapsed or 1e-9
-            bar.update(
-                task,
-                completed=event.done,
-                total=event.total,
-                pages=event.pages,
-                rate=event.pages / elapsed,
-                name=_short(Path(event.result.path).name, 30),
-            )
-    raise AssertionError("an ingest ends with its report")
-
-
-def _print_step(event: Progress, stream: TextIO) -> None:
-    if event.result.status != "unchanged":
-        reason = f"  {event.result.reason}" if event.result.reason else ""
-        place = f"{event.done}/{event.total}"
-        print(f"{place:>9} {event.result.status:9} {event.result.path}{reason}", file=stream)
-
-
-def _print_report(report: Report) -> None:
-    data = report.as_json()
-    words = ("indexed", "unchanged", "removed", "skipped", "failed")
-    print(", ".join(f"{data[word]} {word}" for word in words) + f" in {report.seconds:.1f} s")
-    for each in report.files:
-        if each.status in ("skipped", "failed"):
-            print(f"  {each.status:8} {each.path}: {each.reason}")
-        elif each.status == "indexed" and each.reason:
-            print(f"  note     {each.path}: {each.reason}")
-    for warning in report.warnings:
-        print(f"  warning  {warning}")
-
-
-def _short(text: str, limit: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 if __name__ == "__main__":

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.backup import BackupInfo, backup, restore
+from ingest.delete import delete, drop, undelete, uploads
+from ingest.forgotten import Forgetting, forgotten
+from ingest.rebuild import rebuild
+from ingest.repair import repair
 from ingest.report import Progress, Report
-from ingest.sync import ingest
+from ingest.sync import PLAIN, Options, ingest
+from ingest.verify import Finding, verify
 from rag_bot.answer import Pipeline
-from rag_bot.catalogue import Entry
+from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import Index
-from rag_bot.types import Event, Message, Source
+from rag_bot.types import Answer, Event, Message, Source
+from ui.upload import keep
 
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
@@ -65,6 +73,8 @@ class Local:
         with self._loading:
             return getattr(self, model)
 
+    # Asking
+
     def search(
         self, query: str, collection: str | None = None, limit: int | None = None
     ) -> tuple[Source, ...]:
@@ -77,14 +87,44 @@ class Local:
         """See `Pipeline.answer`."""
         return self.pipeline.answer(question, history, collection=collection)
 
+    def documents(self, collection: str | None = None) -> list[Entry]:
+        """The documents of a collection; none where it does not exist yet."""
+        found = self._collection(collection)
+        return self.index.catalogue.entries(found) if found else []
+
+    def collections(self) -> list[str]:
+        """Names of the collections that exist."""
+        return [each.name for each in self.index.catalogue.collections()]
+
+    def record_feedback(
+        self, answer: Answer, collection: str, thumb: int, reason: str, correction: str
+    ) -> bool:
+        """Remember what a person thought of an answer.
+
+        Returns False, and remembers nothing, if a document behind the answer has been deleted
+        since.
+        """
+        return self.index.record_feedback(
+            {source.chunk.document_id for source in answer.sources},
+            collection=collection,
+            question=answer.question,
+            answer=dataclasses.asdict(answer),
+            thumb=thumb,
+            reason=reason,
+            correction=correction,
+        )
+
+    # Changing. One after the other: a second one waits for the first.
+
     def ingest(
         self,
         paths: Sequence[Path],
         collection: str | None = None,
+        options: Options = PLAIN,
         *,
-        allow_removal: bool = False,
+        kind: str = "ingest",
     ) -> Iterator[Progress | Report]:
-        """See `ingest.sync.ingest`. A second one waits for the first."""
+        """See `ingest.sync.ingest`."""
         with self._writing:
             yield from ingest(
                 paths,
@@ -92,38 +132,117 @@ class Local:
                 self.pipeline.embedder,
                 self.settings,
                 collection or self.settings.collection,
-                allow_removal=allow_removal,
+                options,
+                kind=kind,
             )
-
-    def documents(self, collection: str | None = None) -> list[Entry]:
-        """The documents of a collection; none where it does not exist yet."""
-        found = self.index.catalogue.collection(collection or self.settings.collection)
-        return self.index.catalogue.entries(found) if found else []
 
     def delete(
         self, names: Sequence[str], collection: str | None = None, *, everything: bool = False
     ) -> list[Entry]:
-        """Take documents out of the index, by id, path or file name. Returns what went.
+        """Delete documents, by id, path or file name, and every trace of them. Returns which.
 
         Raises UsageError for a name that fits none, or several in different folders.
         """
         with self._writing:
             entries = self.documents(collection)
             gone = entries if everything else [_one(name, entries) for name in names]
-            found = self.index.catalogue.collection(collection or self.settings.collection)
-            if found and gone:
-                self.index.remove(found, [entry.id for entry in gone])
-            for entry in gone:
-                file = Path(entry.source)
-                if file.is_relative_to(self.settings.data_dir / "uploads"):  # our own copy
-                    file.unlink(missing_ok=True)
+            found = self._collection(collection)
             if found and everything:
-                self.index.drop(found)
+                drop(self.index, found, self.settings)
+            elif found and gone:
+                delete(self.index, found, gone, self.settings)
             return gone
 
-    def collections(self) -> list[str]:
-        """Names of the collections that exist."""
-        return [each.name for each in self.index.catalogue.collections()]
+    def undelete(self, names: Sequence[str], collection: str | None = None) -> list[str]:
+        """Let deleted documents come back with the next ingest. Returns their paths."""
+        name = collection or self.settings.collection
+        with self._writing:
+            return [each.source for each in undelete(self.index, name, names)]
+
+    def repair(self, collection: str | None = None) -> Iterator[Progress | Report]:
+        """See `ingest.repair.repair`; all collections, or one."""
+        with self._writing:
+            yield from repair(self.index, self.pipeline.embedder, self.settings, collection)
+
+    def rebuild(
+        self, collection: str | None, embedder: str, chunk_tokens: int
+    ) -> Iterator[Progress | Report]:
+        """See `ingest.rebuild.rebuild`. From the flip on, this process uses these settings."""
+        settings = self.settings.model_copy(
+            update={
+                "models": self.settings.models.model_copy(update={"embedder": embedder}),
+                "ingest": self.settings.ingest.model_copy(update={"chunk_tokens": chunk_tokens}),
+            }
+        )
+        with self._writing:
+            same = embedder == self.settings.models.embedder
+            new = Other(settings) if not same else None
+
+            def adopt() -> None:
+                self.settings = self.pipeline.settings = settings
+                if new:
+                    self.__dict__["_embedder"] = new.embedder()
+
+            yield from rebuild(
+                self.index,
+                new.embedder if new else self.pipeline.embedder,
+                settings,
+                collection or self.settings.collection,
+                adopt=adopt,
+            )
+
+    def restore(self, file: Path) -> BackupInfo:
+        """See `ingest.backup.restore`."""
+        with self._writing:
+            return restore(self.index, self.settings, file)
+
+    # Looking after
+
+    def backup(self, file: Path, *, overwrite: bool = False) -> BackupInfo:
+        """See `ingest.backup.backup`."""
+        return backup(self.index, self.settings, file, overwrite=overwrite)
+
+    def verify(self, collection: str | None = None) -> list[Finding]:
+        """See `ingest.verify.verify`; all collections, or one."""
+        with self._writing:
+            return list(verify(self.index, self.settings, collection))
+
+    def forgotten(
+        self, name: str, collection: str | None = None, text: Sequence[str] = ()
+    ) -> Forgetting:
+        """See `ingest.forgotten.forgotten`."""
+        with self._writing:
+            return forgotten(
+                self.index, self.settings, name, collection, self.pipeline.embedder, text=text
+            )
+
+    def keep_upload(self, temporary: Path, collection: str | None = None) -> Path:
+        """Take a file that a person gave to the page into the collection's folder of uploads."""
+        name = collection or self.settings.collection
+        place = keep(temporary, uploads(self.settings) / name)
+        # Whoever uploads a deleted document again wants it back.
+        self.index.ledger.let_in(name, str(place))
+        return place
+
+    def _collection(self, name: str | None) -> Collection | None:
+        return self.index.catalogue.collection(name or self.settings.collection)
+
+
+class Other:
+    """Another embedder than the one in use, loaded once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def embedder(self) -> Embedder:
+        """Raises ModelMissing or ModelBroken."""
+        return self._embedder
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        from rag_bot.embed import Embedder
+
+        return Embedder.from_settings(self._settings)
 
 
 def _one(name: str, entries: Sequence[Entry]) -> Entry:

@@ -7,7 +7,6 @@ Documents and models are not trusted. Every text of theirs passes through `plain
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import html
 import os
 import re
@@ -27,7 +26,6 @@ from rag_bot.config import Settings
 from rag_bot.errors import RagBotError
 from rag_bot.types import Answer, Citation, Event, Finished, Message, Retrieved, Source, Token
 from ui.local import Local
-from ui.upload import keep
 from ui.view import quote_link
 
 EXAMPLES = {
@@ -226,16 +224,13 @@ def build(local: Local) -> gr.Blocks:
         def save_feedback(now: Talk, value: int | None, why: str, better: str) -> dict[Any, Any]:
             if now.last is None or value is None:
                 return {thanks: _note("Choose thumb up or thumb down first.")}
-            local.index.catalogue.record_feedback(
-                collection=now.collection,
-                question=now.last.question,
-                answer=dataclasses.asdict(now.last),
-                thumb=value,
-                reason=why.strip(),
-                correction=better.strip(),
+            saved = local.record_feedback(
+                now.last, now.collection, value, why.strip(), better.strip()
             )
             return {
-                thanks: _note("Saved. Thank you."),
+                thanks: _note("Saved. Thank you.")
+                if saved
+                else _note("Not saved: a document behind this answer has been deleted since."),
                 feedback: gr.update(visible=False),
                 thumb: None,
                 reason: "",
@@ -329,10 +324,9 @@ def add_documents(
     local: Local, paths: Sequence[str], collection: str, progress: gr.Progress
 ) -> str:
     """Take uploads in and index them; what became of them, as HTML."""
-    folder = local.settings.data_dir / "uploads" / (collection or local.settings.collection)
     try:
-        kept = [keep(Path(path), folder) for path in paths]
-        for step in local.ingest(kept, collection) if kept else ():
+        kept = [local.keep_upload(Path(path), collection) for path in paths]
+        for step in local.ingest(kept, collection, kind="upload") if kept else ():
             if isinstance(step, Progress):
                 progress((step.done, step.total), desc=PurePath(step.result.path).name)
             else:

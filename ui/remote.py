@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import TypeAdapter
 
+from ingest.backup import BackupInfo
+from ingest.forgotten import Forgetting
 from ingest.report import Progress, Report
+from ingest.sync import PLAIN, Options
+from ingest.verify import Finding
 from rag_bot.catalogue import Entry
 from rag_bot.errors import Unavailable
 from rag_bot.index import Owner
@@ -59,18 +64,30 @@ class Remote:
         self,
         paths: Sequence[Path],
         collection: str | None = None,
+        options: Options = PLAIN,
         *,
-        allow_removal: bool = False,
+        kind: str = "ingest",
     ) -> Iterator[Progress | Report]:
         """See `Local.ingest`. Relative paths are meant from here, not from the server."""
-        body = {
-            "paths": [str(path.expanduser().absolute()) for path in paths],
-            "collection": collection,
-            "allow_removal": allow_removal,
-        }
-        for event in self._stream("/api/ingest", body):
-            assert isinstance(event, Progress | Report)
-            yield event
+        return self._work(
+            "/api/ingest",
+            paths=[str(path.expanduser().absolute()) for path in paths],
+            collection=collection,
+            options=options._asdict(),
+            kind=kind,
+        )
+
+    def repair(self, collection: str | None = None) -> Iterator[Progress | Report]:
+        """See `Local.repair`."""
+        return self._work("/api/repair", collection=collection)
+
+    def rebuild(
+        self, collection: str | None, embedder: str, chunk_tokens: int
+    ) -> Iterator[Progress | Report]:
+        """See `Local.rebuild`. The server goes over to these settings."""
+        return self._work(
+            "/api/rebuild", collection=collection, embedder=embedder, chunk_tokens=chunk_tokens
+        )
 
     def documents(self, collection: str | None = None) -> list[Entry]:
         """See `Local.documents`."""
@@ -84,6 +101,43 @@ class Remote:
         """See `Local.delete`."""
         body = {"names": list(names), "collection": collection, "everything": everything}
         return [Entry(**each) for each in self._call("POST", "/api/delete", json=body)["documents"]]
+
+    def undelete(self, names: Sequence[str], collection: str | None = None) -> list[str]:
+        """See `Local.undelete`."""
+        body = {"names": list(names), "collection": collection}
+        found: list[str] = self._call("POST", "/api/undelete", json=body)["paths"]
+        return found
+
+    def verify(self, collection: str | None = None) -> list[Finding]:
+        """See `Local.verify`."""
+        found = self._call("POST", "/api/verify", json={"collection": collection})
+        return TypeAdapter(list[Finding]).validate_python(found["findings"])
+
+    def forgotten(
+        self, name: str, collection: str | None = None, text: Sequence[str] = ()
+    ) -> Forgetting:
+        """See `Local.forgotten`."""
+        body = {"name": name, "collection": collection, "text": list(text)}
+        found = self._call("POST", "/api/forgotten", json=body)
+        return TypeAdapter(Forgetting).validate_python(found)
+
+    def backup(self, file: Path, *, overwrite: bool = False) -> BackupInfo:
+        """See `Local.backup`. A relative path is meant from here."""
+        body = {"file": str(file.expanduser().absolute()), "overwrite": overwrite}
+        found = self._call("POST", "/api/backup", json=body)
+        return TypeAdapter(BackupInfo).validate_python(found)
+
+    def restore(self, file: Path) -> BackupInfo:
+        """See `Local.restore`. A relative path is meant from here."""
+        body = {"file": str(file.expanduser().absolute())}
+        return TypeAdapter(BackupInfo).validate_python(
+            self._call("POST", "/api/restore", json=body)
+        )
+
+    def _work(self, path: str, **body: object) -> Iterator[Progress | Report]:
+        for event in self._stream(path, body):
+            assert isinstance(event, Progress | Report)
+            yield event
 
     def _call(self, method: str, path: str, **parts: Any) -> Any:
         try:

@@ -26,11 +26,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import rag_bot
+from ingest.sync import Options
 from rag_bot import types
 from rag_bot.config import Server, Settings
 from rag_bot.errors import ConfigError, PortInUse, RagBotError, UsageError
 from ui import page, view, wire
 from ui.local import Local
+from ui.show import jsonable
 
 _GRACE_SECONDS = 2
 
@@ -101,12 +103,65 @@ class AskBody(_Body):
     collection: str | None = None
 
 
+class IngestOptions(_Body):
+    """See `ingest.sync.Options`."""
+
+    allow_removal: bool = False
+    delete: bool = True
+    dry_run: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
 class IngestBody(_Body):
     """POST /api/ingest"""
 
     paths: list[str]
     collection: str | None = None
-    allow_removal: bool = False
+    options: IngestOptions = IngestOptions()
+    kind: Literal["ingest", "schedule"] = "ingest"
+
+
+class CollectionBody(_Body):
+    """POST /api/verify and /api/repair"""
+
+    collection: str | None = None
+
+
+class RebuildBody(_Body):
+    """POST /api/rebuild"""
+
+    collection: str | None = None
+    embedder: str
+    chunk_tokens: int
+
+
+class UndeleteBody(_Body):
+    """POST /api/undelete"""
+
+    names: list[str]
+    collection: str | None = None
+
+
+class ForgottenBody(_Body):
+    """POST /api/forgotten"""
+
+    name: str
+    collection: str | None = None
+    text: list[str] = []
+
+
+class BackupBody(_Body):
+    """POST /api/backup"""
+
+    file: str
+    overwrite: bool = False
+
+
+class RestoreBody(_Body):
+    """POST /api/restore"""
+
+    file: str
 
 
 class DeleteBody(_Body):
@@ -139,9 +194,37 @@ def _api(local: Local) -> APIRouter:
     @api.post("/ingest")
     def ingest(body: IngestBody) -> Response:
         paths = [Path(path) for path in body.paths]
-        return Lines(
-            wire.lines(local.ingest(paths, body.collection, allow_removal=body.allow_removal))
-        )
+        options = Options(**body.options.model_dump())
+        return Lines(wire.lines(local.ingest(paths, body.collection, options, kind=body.kind)))
+
+    @api.post("/repair")
+    def repair(body: CollectionBody) -> Response:
+        return Lines(wire.lines(local.repair(body.collection)))
+
+    @api.post("/rebuild")
+    def rebuild(body: RebuildBody) -> Response:
+        events = local.rebuild(body.collection, body.embedder, body.chunk_tokens)
+        return Lines(wire.lines(events))
+
+    @api.post("/verify")
+    def verify(body: CollectionBody) -> Response:
+        return _json({"findings": jsonable(local.verify(body.collection))})
+
+    @api.post("/forgotten")
+    def forgotten(body: ForgottenBody) -> Response:
+        return _json(jsonable(local.forgotten(body.name, body.collection, body.text)))
+
+    @api.post("/backup")
+    def backup(body: BackupBody) -> Response:
+        return _json(jsonable(local.backup(Path(body.file), overwrite=body.overwrite)))
+
+    @api.post("/restore")
+    def restore(body: RestoreBody) -> Response:
+        return _json(jsonable(local.restore(Path(body.file))))
+
+    @api.post("/undelete")
+    def undelete(body: UndeleteBody) -> Response:
+        return _json({"paths": local.undelete(body.names, body.collection)})
 
     @api.get("/documents")
     def documents(collection: str | None = None) -> Response:

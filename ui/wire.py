@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ingest.report import FileResult, Progress, Report, report_from_json
+from ingest.report import Progress, Report, report_from_json, result_from_json
 from rag_bot import errors
 from rag_bot.errors import RagBotError
 from rag_bot.types import (
@@ -52,7 +52,7 @@ def event_from_json(line: Line) -> Event | Progress | Report:
     if kind == "finished":
         return Finished(answer_from_json(line["answer"]))
     if kind == "progress":
-        return Progress(**{**line, "result": FileResult(**line["result"])})
+        return Progress(**{**line, "result": result_from_json(line["result"])})
     if kind == "report":
         return report_from_json(line["report"])
     raise error_from_json(line)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ingest.sync import Options
 from rag_bot.config import Settings
 from rag_bot.index import Index, Owner
 from ui import cli
@@ -89,7 +90,9 @@ def test_from_a_folder_to_a_cited_answer(home: Path, capsys: pytest.CaptureFixtu
     by_name = {Path(each["path"]).name: each for each in report["files"]}
     assert by_name["lease.md"]["status"] == "indexed"
     assert by_name["lease.md"]["chunks"] >= 1
-    assert by_name["empty.txt"]["reason"].startswith("empty: ")
+    assert by_name["empty.txt"]["code"] == "empty"
+    assert by_name["empty.txt"]["remedy"]
+    assert report["found"] == 3
     assert by_name["photo.png"]["status"] == "skipped"
 
     (docs / "empty.txt").unlink()
@@ -241,6 +244,7 @@ def test_a_port_in_use_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_beside_a_server_commands_go_through_it(served: Any, tmp_path: Path) -> None:
     with Remote(Owner(os.getpid(), served.url, served.local.index.token)) as remote:
+        assert remote.verify() == served.local.verify()
         assert [e.source for e in remote.documents()] == [
             e.source for e in served.local.documents()
         ]
@@ -256,3 +260,15 @@ def test_beside_a_server_commands_go_through_it(served: Any, tmp_path: Path) -> 
         assert remote.search("ferry to Ulvik", limit=1)[0].document == "ferry.txt"
         assert [e.source for e in remote.delete(["ferry.txt"])] == [str(note)]
         assert all(s.document != "ferry.txt" for s in remote.search("ferry to Ulvik"))
+        assert remote.forgotten("ferry.txt").gone
+        (kept_out,) = list(remote.ingest([note], options=Options(dry_run=True)))[-1].files
+        assert (kept_out.status, kept_out.code) == ("skipped", "deleted")
+        assert remote.undelete(["ferry.txt"]) == [str(note)]
+        made = remote.backup(tmp_path / "all.backup")
+        assert made.path == tmp_path / "all.backup"
+        (report,) = list(remote.repair())[-1:]
+        assert report.complete
+        remote.restore(tmp_path / "all.backup")
+        assert remote.verify() == []
+        same = (served.local.settings.models.embedder, served.local.settings.ingest.chunk_tokens)
+        assert list(remote.rebuild(None, *same))[-1].embedded == 0

@@ -265,7 +265,7 @@ def test_beside_a_server_commands_go_through_it(served: Any, tmp_path: Path) -> 
         assert (kept_out.status, kept_out.code) == ("skipped", "deleted")
         assert remote.undelete(["ferry.txt"]) == [str(note)]
         made = remote.backup(tmp_path / "all.backup")
-        assert made.path == tmp_path / "all.backup"
+        assert made.file == str(tmp_path / "all.backup")
         (report,) = list(remote.repair())[-1:]
         assert report.complete
         remote.restore(tmp_path / "all.backup")

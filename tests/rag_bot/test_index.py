@@ -924,6 +924,22 @@ def test_a_deletion_stays_owed_while_somebody_reads_the_old_state(index: Index, 
     assert not any(b"pump pressure" in f.read_bytes() for f in index.data_dir.rglob("*.sqlite*"))
 
 
+def test_feedback_on_a_document_that_was_deleted_meanwhile_is_not_kept(
+    index: Index, fill: Fill
+) -> None:
+    docs = fill(index)
+    pump, lease = entry(index, docs, PUMP), entry(index, docs, LEASE)
+    said = {"collection": "docs", "question": "q?", "answer": {"text": "a"}, "thumb": 1}
+    assert index.record_feedback({pump.id, lease.id}, **said)
+    assert set(index.ledger.origins("feedback", "1")) == {
+        Origin(each.source, each.sha256) for each in (pump, lease)
+    }
+    index.remove(docs, [pump], forget=[pump])
+    assert index.ledger.feedback() == []
+    assert not index.record_feedback({pump.id, lease.id}, **said)
+    assert index.ledger.feedback() == []
+
+
 def test_edits_are_owed_when_they_add_up(
     index: Index, fill: Fill, prepare: Prepare, word_embedder: Any
 ) -> None:

@@ -264,10 +264,10 @@ def test_beside_a_server_commands_go_through_it(served: Any, tmp_path: Path) -> 
         (kept_out,) = list(remote.ingest([note], options=Options(dry_run=True)))[-1].files
         assert (kept_out.status, kept_out.code) == ("skipped", "deleted")
         assert remote.undelete(["ferry.txt"]) == [str(note)]
-        made = remote.backup(tmp_path / "all.backup")
-        assert made.file == str(tmp_path / "all.backup")
         (report,) = list(remote.repair())[-1:]
         assert report.complete
+        made = remote.backup(tmp_path / "all.backup")
+        assert made.file == str(tmp_path / "all.backup")
         remote.restore(tmp_path / "all.backup")
         assert remote.verify() == []
         same = (served.local.settings.models.embedder, served.local.settings.ingest.chunk_tokens)

@@ -29,7 +29,8 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	@# One thread for each of two processes: two threads for each would wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 reliability: install
 	$(BIN)/pytest tests/reliability --full -s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -263,6 +264,9 @@ class _Run:
             chunk_tokens=self.settings.ingest.chunk_tokens,
             max_file_bytes=self.settings.ingest.max_file_mb * 1_000_000,
         )
+        if not all(job.known_sha256 for job in jobs):
+            # Both the embedder and the parser take seconds to load: at once.
+            threading.Thread(target=self._warm_up, name="load-embedder", daemon=True).start()
         batch: list[Draft] = []
         chunks = 0
         begun = 0.0
@@ -287,6 +291,10 @@ class _Run:
                 batch, chunks = [], 0
         if batch:
             yield from self._write(collection, batch)
+
+    def _warm_up(self) -> None:
+        with contextlib.suppress(Exception):  # raised again where it is used
+            self.embedder()
 
     def _write(self, collection: Collection, batch: Sequence[Draft]) -> Iterator[FileResult]:
         vectors = self._vectors(batch)

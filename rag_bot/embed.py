@@ -51,7 +51,9 @@ class Embedder(BaseEmbedding):
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         super().__init__(model_name=folder.name, embed_batch_size=BATCH)
         try:
             self._model = SentenceTransformer(

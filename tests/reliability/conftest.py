@@ -22,19 +22,17 @@ HERE = Path(__file__).parent
 FIGURES = "RELIABILITY_FIGURES"
 
 Figures = Callable[[str, str], None]
-_LINES = pytest.StashKey[dict[str, str]]()
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Figures:
+def figures(record_property: Callable[[str, object], None]) -> Figures:
     """Says what a check has shown: `figures("crash", "50 of 50 equal a clean build")`.
 
     The lines are printed at the end, and written to the JSON file that RELIABILITY_FIGURES names.
     """
-    lines = request.config.stash.setdefault(_LINES, {})
 
     def note(name: str, line: str) -> None:
-        lines[name] = line
+        record_property(name, line)
         if FIGURES in os.environ:
             file = Path(os.environ[FIGURES])
             before = json.loads(file.read_text()) if file.exists() else {}
@@ -43,10 +41,9 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     return note
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    lines = config.stash.get(_LINES, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("passed", [])
+    lines = dict(line for each in reports for line in each.user_properties)
     if lines:
         terminalreporter.section("reliability")
     for name, line in lines.items():

@@ -13,9 +13,7 @@ import os
 import random
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,7 +221,7 @@ def test_killed_at_any_moment_and_run_again_an_ingest_equals_a_clean_build(
     least = 1.0
     # Started as it is in earnest, a parser needs some seconds for its imports.
     for parser, count, seconds in (
-        ("forked", 40 if full else 3, bench.seconds),
+        ("forked", 40 if full else 1, bench.seconds),
         ("spawned", 10 if full else 1, bench.seconds + 3),
     ):
         for number, moment in enumerate(moments(count, seconds, chance)):
@@ -232,14 +230,16 @@ def test_killed_at_any_moment_and_run_again_an_ingest_equals_a_clean_build(
             nearby = play(children, bench, f"{parser}{number}", [moment, *again], parser)
             least = min(least, nearby)
     seconds = time.perf_counter() - begun
-    rounds = "50 of 50" if full else "4 of 4"
+    rounds = "50 of 50" if full else "2 of 2"
     figures("crash", f"{rounds} equal a clean build, cosine {least:.6f}, {seconds:.0f} s")
 
 
 def test_the_same_with_the_real_embedder(tmp_path: Path, full: bool, figures: Figures) -> None:
+    if not full:
+        pytest.skip("only with --full")
     children = Children(tmp_path, "--real")
-    bench = set_up(children, tmp_path, 24 if full else 8, 2, real_embedder=True)
-    count = 5 if full else 3
+    bench = set_up(children, tmp_path, 24, 2, real_embedder=True)
+    count = 5
     chance = random.Random(SEED)
     least = min(
         play(children, bench, f"real{number}", [moment], "forked", real_embedder=True)
@@ -427,44 +427,29 @@ def assert_answers(look: Look) -> None:
         assert len(dense) == min(LIMITS[1], len(chunks))
 
 
-def try_out(
-    children: Children, folder: Path, operations: Sequence[Operation], full: bool
-) -> Counter[str]:
-    """Kill operations at their steps, one after the other. How many of each were tried."""
-    chance = random.Random(SEED)
-    tried: Counter[str] = Counter()
-    for operation in operations:
-        stage = Stage(children, folder / operation.name, operation)
-        steps = list(range(1, len(stage.steps) + 1))
-        if not full:
-            steps = chance.sample(steps, 2)
-        elif operation.name not in NAMED:
-            steps = chance.sample(steps, min(15, len(steps)))
-        for step in steps:
-            try:
-                stage.kill_at(step)
-            except AssertionError as error:
-                error.add_note(f"{operation.name}, killed {stage.steps[step - 1]} (step {step})")
-                raise
-            tried[operation.name] += 1
-    return tried
+def chosen(stage: Stage, full: bool) -> list[int]:
+    """At which steps to kill: all of them, fifteen, or two."""
+    steps = list(range(1, len(stage.steps) + 1))
+    if full and stage.operation.name in NAMED:
+        return steps
+    return random.Random(SEED).sample(steps, min(15 if full else 2, len(steps)))
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=[each.name for each in OPERATIONS])
 def test_killed_at_each_step_an_operation_shows_old_or_new_and_can_be_done_again(
-    children: Children, tmp_path: Path, full: bool, figures: Figures
+    children: Children, tmp_path: Path, full: bool, figures: Figures, operation: Operation
 ) -> None:
+    if not full and operation.name not in NAMED:
+        pytest.skip("only with --full")
     begun = time.perf_counter()
-    operations = [each for each in OPERATIONS if full or each.name in NAMED]
-    servers = [children, Children(tmp_path)] if full else [children]
-    with ThreadPoolExecutor(len(servers)) as pool:
-        parts = [
-            pool.submit(try_out, each, tmp_path / str(part), operations[part :: len(servers)], full)
-            for part, each in enumerate(servers)
-        ]
-    for server in servers[1:]:
-        server.close()
-    tried = sum((part.result() for part in parts), Counter[str]())
+    stage = Stage(children, tmp_path, operation)
+    steps = chosen(stage, full)
+    for step in steps:
+        try:
+            stage.kill_at(step)
+        except AssertionError as error:
+            error.add_note(f"killed {stage.steps[step - 1]} (step {step})")
+            raise
     seconds = time.perf_counter() - begun
-    steps = ", ".join(f"{name} {tried[name]}" for name in tried)
-    line = f"{tried.total()} of {tried.total()} old or new, then equal ({steps}), {seconds:.0f} s"
-    figures("crash at named steps", line)
+    line = f"{len(steps)} of {len(steps)} old or new, then equal, {seconds:.0f} s"
+    figures(f"crash at steps of {operation.name}", line)

@@ -252,7 +252,7 @@ def test_after_a_clean_end_damage_to_any_file_is_noticed_and_crashes_nothing(
     chance = random.Random(SEED)
     worst = list(catalogue_harms(whole, chance))
     each = list(harms(whole, chance, 6 if full else 1))
-    chosen = worst + each if full else chance.sample(worst, 8) + thinned(each, 20, chance)
+    chosen = worst + each if full else chance.sample(worst, 4) + thinned(each, 8, chance)
     ends, crashes = play(children, whole, chosen, tmp_path / "data")
     assert crashes == 0
     figures("damage", f"{len(chosen)} files damaged after a clean end, all noticed: {dict(ends)}")
@@ -263,7 +263,7 @@ def test_after_a_kill_damage_to_any_file_gives_no_wrong_answer(
 ) -> None:
     chance = random.Random(SEED + 1)
     each = list(harms(killed, chance, 6 if full else 1))
-    chosen = each if full else thinned(each, 14, chance)
+    chosen = each if full else thinned(each, 6, chance)
     ends, crashes = play(children, killed, chosen, tmp_path / "data")
     figures(
         "damage after a kill",

@@ -322,8 +322,8 @@ def test_a_full_disk_leaves_the_old_index_and_the_retry_equals_a_clean_build(
     # From nothing at all, over what one batch takes, to all of the six megabytes.
     rooms = [0, 200 * KILOBYTE, None]
     if full:
-        rooms += [chance.randrange(400) * KILOBYTE for _ in range(16)]
-        rooms += [chance.randrange(400, 5000) * KILOBYTE for _ in range(11)]
+        rooms += [chance.randrange(400) * KILOBYTE for _ in range(11)]
+        rooms += [chance.randrange(400, 5000) * KILOBYTE for _ in range(6)]
     was_full: Counter[str] = Counter()
     times = 0
     for number, room in enumerate(rooms):

@@ -364,7 +364,7 @@ def test_without_a_server_one_ingest_waits_or_is_refused_at_once(
         assert {Path(each["source"]).stem for each in listed} == where.versions.keys()
         for folder in where.folders:
             churn(folder, chance)
-    first = commands.start("ingest", str(where.folders[0].place), CHECK_SLOW="15")
+    first = commands.start("ingest", str(where.folders[0].place), CHECK_SLOW="10")
     until = time.monotonic() + PATIENCE
     while owner(commands.data) is None:
         assert time.monotonic() < until

@@ -128,7 +128,7 @@ def _children(pid: int) -> list[int]:
 def test_a_second_run_over_many_files_reads_and_embeds_nothing_and_is_quick(
     full: bool, tmp_path: Path, models_dir: Path, figures: Figures
 ) -> None:
-    count = 10_000 if full else 300
+    count = 10_000 if full else 100
     docs, data = tmp_path / "docs", tmp_path / "data"
     write_files(docs, count)
     time.sleep(2.1)  # what was written a moment ago is read once more

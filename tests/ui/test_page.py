@@ -199,7 +199,7 @@ def test_a_question_an_answer_its_proof_and_feedback(page: Page, served: Served)
     page.get_by_label("Reason (optional)").fill("right to the day")
     page.get_by_role("button", name="Save feedback").click()
     page.wait_for_selector("text=Saved. Thank you.")
-    saved = served.local.index.catalogue.feedback()[-1]
+    saved = served.local.index.ledger.feedback()[-1]
     assert (saved["thumb"], saved["reason"], saved["question"]) == (1, "right to the day", SICK)
     assert saved["answer"]["citations"][0]["quote"] == QUOTE
 

@@ -17,15 +17,20 @@ from typing import Any
 import pytest
 
 from rag_bot.config import Settings
+from rag_bot.embed import Embedder
 from ui import cli
+from ui.local import Local
 
 OLD = time.time() - 3600
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def home(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    tmp_path: Path, settings: Settings, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """An empty data directory, a folder of three documents, and the folder commands run in."""
+    monkeypatch.setattr(Local, "_embedder", embedder)  # loaded once for all of them
     for name in list(os.environ):
         if name.startswith("RAG_BOT_"):
             monkeypatch.delenv(name)

@@ -33,7 +33,7 @@ test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 reliability: install
-	$(BIN)/pytest tests/reliability --full -s
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/reliability --full --numprocesses 2 --dist worksteal
 
 format: install
 	$(BIN)/ruff format .

@@ -28,17 +28,24 @@ Figures = Callable[[str, str], None]
 def figures(record_property: Callable[[str, object], None]) -> Figures:
     """Says what a check has shown: `figures("crash", "50 of 50 equal a clean build")`.
 
-    The lines are printed at the end, and written to the JSON file that RELIABILITY_FIGURES names.
+    The lines are printed at the end, and added to the file of JSON lines that
+    RELIABILITY_FIGURES names.
     """
 
     def note(name: str, line: str) -> None:
         record_property(name, line)
         if FIGURES in os.environ:
-            file = Path(os.environ[FIGURES])
-            before = json.loads(file.read_text()) if file.exists() else {}
-            file.write_text(json.dumps({**before, name: line}, indent=2, ensure_ascii=False))
+            with Path(os.environ[FIGURES]).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({name: line}, ensure_ascii=False) + "\n")
 
     return note
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        for item in items:
+            if item.path.is_relative_to(HERE):
+                item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -158,7 +158,6 @@ def real(request: pytest.FixtureRequest) -> Callable[[], Remembering]:
     return get
 
 
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("compacting", [True, False], ids=["compacting", "never compacting"])
 @pytest.mark.parametrize("which", ["hash", "real"])
 def test_each_distinct_text_finds_itself_after_five_rounds_of_churn(

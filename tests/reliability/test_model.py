@@ -493,7 +493,6 @@ def ends(report: Report) -> list[tuple[str, str, str]]:
     return sorted((each.path, each.status, each.moved_from) for each in report.files)
 
 
-@pytest.mark.timeout(3600)
 def test_whatever_happens_the_index_says_what_a_plain_dictionary_says(
     full: bool,
     settings: Settings,

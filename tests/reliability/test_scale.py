@@ -124,7 +124,6 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-@pytest.mark.timeout(3600)
 def test_a_second_run_over_many_files_reads_and_embeds_nothing_and_is_quick(
     full: bool, tmp_path: Path, models_dir: Path, figures: Figures
 ) -> None:

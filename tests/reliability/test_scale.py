@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from tests.reliability.conftest import Figures
 
 REPOSITORY = Path(__file__).parents[2]

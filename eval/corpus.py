@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from eval import datasets
+from eval.datasets import Dataset
 from ingest.report import Progress
 from ingest.sync import ingest
 from rag_bot.catalogue import Collection
@@ -16,15 +18,14 @@ from rag_bot.index import Index, fingerprint
 
 @contextmanager
 def indexed(
-    documents: Mapping[str, str], settings: Settings, embedder: Embedder
+    dataset: Dataset, settings: Settings, embedder: Embedder
 ) -> Iterator[tuple[Index, Collection]]:
-    """The documents as text files in `settings.data_dir`, indexed; kept for the next time."""
+    """The documents as files in `settings.data_dir`, indexed; kept for the next time.
+
+    Raises UsageError if the folder holds another set.
+    """
     folder = settings.data_dir / "files"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in documents.items():
-        file = folder / f"{name}.txt"
-        if not file.exists():
-            file.write_text(text, "utf-8")
+    datasets.write(dataset, folder)
     with Index(settings.data_dir / "index") as index:
         for event in ingest([folder], index, lambda: embedder, settings, settings.collection):
             if isinstance(event, Progress) and sys.stderr.isatty():

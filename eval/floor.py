@@ -41,22 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_status
     pick = random.Random(SEED)
     asked = {
-        "answerable": pick.sample([q for q in home.questions if q.relevant], QUESTIONS),
-        "near miss": pick.sample([q for q in home.questions if not q.relevant], QUESTIONS),
-        "foreign": pick.sample(list(foreign.questions), QUESTIONS),
+        "answerable": pick.sample([c for c in home.cases if c.answerable], QUESTIONS),
+        "near miss": pick.sample([c for c in home.cases if not c.answerable], QUESTIONS),
+        "foreign": pick.sample(foreign.cases, QUESTIONS),
     }
     embedder = Embedder.from_settings(settings)
     scores: dict[str, list[float]] = {}
-    with indexed(home.documents, settings, embedder) as (index, collection):
+    with indexed(home, settings, embedder) as (index, collection):
         names = {e.id: PurePath(e.source).name for e in index.catalogue.entries(collection)}
-        for kind, questions in asked.items():
-            for question in questions:
-                found = retrieve(index, embedder, collection, question.text, settings.retrieval)
+        for kind, cases in asked.items():
+            for case in cases:
+                found = retrieve(index, embedder, collection, case.question, settings.retrieval)
                 sources = [
                     Source(rank, hit.chunk, names[hit.chunk.document_id], "", hit.score)
                     for rank, hit in enumerate(found.hits, start=1)
                 ]
-                score = evidence(question.text, sources, found.cosine)
+                score = evidence(case.question, sources, found.cosine)
                 scores.setdefault(kind, []).append(score)
     print("floor" + "".join(f"{kind:>14}" for kind in scores) + "   (share abstained)")
     for percent in range(30, 72, 3):

@@ -9,6 +9,10 @@ from pathlib import Path
 from rag_bot.ledger import Ledger, Made
 
 
+_MADE_OF_ROWS = ("report.html", "report.md")
+"""What an evaluation makes of its rows, beside them, and can make again: it quotes documents."""
+
+
 def take_out_rows(ledger: Ledger) -> list[Made]:
     """Take the rows of evaluation runs and training sets that lost a document out of their files.
 
@@ -22,6 +26,8 @@ def take_out_rows(ledger: Ledger) -> list[Made]:
         there = [each for each in rows if each.location == location]
         try:
             if location and Path(location).exists():
+                for name in _MADE_OF_ROWS if there[0].kind == "evaluation" else ():
+                    Path(location).with_name(name).unlink(missing_ok=True)
                 drop_rows(Path(location), {each.item for each in there})
         except (OSError, ValueError):
             left += there

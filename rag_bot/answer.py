@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,11 @@ class Pipeline:
         self.embedder = embedder
         self.generator = generator
 
+    @cached_property
+    def _fingerprint(self) -> str:
+        # Once: it reads the embedder's files, which takes as long as a search.
+        return fingerprint(self.settings)
+
     def search(
         self, query: str, *, collection: str | None = None, limit: int | None = None
     ) -> tuple[Source, ...]:
@@ -63,6 +69,10 @@ class Pipeline:
         Raises UsageError for an unknown collection, IndexMismatch for other settings.
         """
         return self._find(_encodable(query), collection, limit)[0]
+
+    def query(self, question: str, history: Sequence[Message] = ()) -> str:
+        """The standalone form of a question: what is searched for."""
+        return standalone(_encodable(question).strip(), history)
 
     def answer(
         self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
@@ -75,13 +85,16 @@ class Pipeline:
         """
         clock = _Clock()
         question = _encodable(question)
-        query = standalone(question.strip(), history)
+        query = self.query(question, history)
         sources, cosine = self._find(query, collection)
         clock.lap("retrieve")
         yield Retrieved(query, sources)
 
-        base = Answer(question, query, "", sources, (), (), False, "", "")
-        reason = self._why_not(query, sources, cosine)
+        found = evidence(query, sources, cosine)
+        base = Answer(
+            question, query, "", sources, (), (), False, "", "", confidence=round(found, 4)
+        )
+        reason = self._why_not(query, sources, found)
         if reason:
             yield _abstention(base, reason, clock)
             return
@@ -104,22 +117,13 @@ class Pipeline:
         )
         cited = draft.citations
         if cited:
-            answer = replace(base, text=draft.checked, citations=cited, timings=clock.laps())
-            yield Finished(answer)
+            yield _answered(base, draft.checked, cited, base.verdicts, clock)
             return
         quotation = None if draft.declined else draft.quotation()
         if quotation:
             quote = quotation.citations[0]
             text = f"{quotation.claim} [{quote.marker}]"
-            yield Finished(
-                replace(
-                    base,
-                    text=text,
-                    citations=(quote,),
-                    verdicts=(quotation,),
-                    timings=clock.laps(),
-                )
-            )
+            yield _answered(base, text, (quote,), (quotation,), clock)
             return
         yield _abstention(base, "model" if draft.declined else "unsupported", clock)
 
@@ -129,7 +133,7 @@ class Pipeline:
         name = collection or self.settings.collection
         while True:
             with self.index.view():
-                held = self.index.collection(name, fingerprint(self.settings))
+                held = self.index.collection(name, self._fingerprint)
                 embedder = self.embedder()
             # A rebuilt generation may begin to answer at any moment: then all is asked again.
             with contextlib.suppress(Flipped):
@@ -158,12 +162,12 @@ class Pipeline:
         )
         return sources, found.cosine
 
-    def _why_not(self, query: str, sources: Sequence[Source], cosine: float) -> str:
+    def _why_not(self, query: str, sources: Sequence[Source], found: float) -> str:
         if not query:
             return "empty_question"
         if not sources:
             return "empty_collection"
-        if evidence(query, sources, cosine) < self.settings.retrieval.floor:
+        if found < self.settings.retrieval.floor:
             return "no_evidence"
         return ""
 
@@ -282,6 +286,27 @@ class _Clock:
 def _encodable(text: str) -> str:
     """A text without lone surrogates, which JSON can carry and no tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _answered(
+    base: Answer,
+    text: str,
+    citations: tuple[Citation, ...],
+    verdicts: tuple[Verdict, ...],
+    clock: _Clock,
+) -> Finished:
+    # As sure as the sources are about the question, and the best claim is about its source.
+    borne_out = max(verdict.score for verdict in verdicts if verdict.citations)
+    return Finished(
+        replace(
+            base,
+            text=text,
+            citations=citations,
+            verdicts=verdicts,
+            confidence=round(base.confidence * borne_out, 4),
+            timings=clock.laps(),
+        )
+    )
 
 
 def _abstention(base: Answer, reason: str, clock: _Clock) -> Finished:

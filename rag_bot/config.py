@@ -88,6 +88,10 @@ class Generation(_Section):
     context_tokens: int = Field(
         1400, ge=100, description="Tokens of sources in the prompt; the rest is left out"
     )
+    temperature: float = Field(
+        0, ge=0, le=2, description="0 takes the likeliest token each time; more draws at random"
+    )
+    seed: int = Field(0, ge=0, description="Where drawing begins, for the same answer again")
 
 
 class Ingest(_Section):
@@ -106,6 +110,26 @@ class Ingest(_Section):
     )
     exclude: Patterns = Field(
         (), description="Files and folders that match one of these `.gitignore` patterns are not"
+    )
+
+
+class Evaluation(_Section):
+    """What the gate guards."""
+
+    guards: Patterns = Field(
+        (
+            "recall@5=0.02",
+            "nDCG@10=0.02",
+            "source_recall=0.02",
+            "accuracy=0.03",
+            "false_abstention=0.05",
+            "abstention_recall=0.05",
+            "faithfulness=0.03",
+            "page_precision=0.05",
+            "markers_resolved=0.02",
+            "quotes_verbatim=0.01",
+        ),
+        description="METRIC=MARGIN: how much worse each may become before `eval gate` refuses",
     )
 
 
@@ -133,6 +157,7 @@ class Settings(_Section):
     retrieval: Retrieval = Field(default_factory=lambda: Retrieval())
     generation: Generation = Field(default_factory=lambda: Generation())
     ingest: Ingest = Field(default_factory=lambda: Ingest())
+    eval: Evaluation = Field(default_factory=lambda: Evaluation())
     server: Server = Field(default_factory=lambda: Server())
 
 

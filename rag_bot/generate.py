@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -23,7 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr
 
 from rag_bot import models
-from rag_bot.config import Settings
+from rag_bot.config import Generation, Settings
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import EndpointFailed, ModelBroken
 from rag_bot.types import Message
@@ -47,6 +47,15 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class Scoring(Protocol):
+    """A generator that can say how likely an answer was."""
+
+    def nll(self, messages: Sequence[Message], answer: str) -> float:
+        """Mean negative log-likelihood of the answer's tokens, in nats."""
+        ...
+
+
 def load(settings: Settings) -> Generator:
     """The configured generator. Raises ModelMissing, ModelBroken or EndpointFailed."""
     if settings.models.endpoint:
@@ -55,13 +64,10 @@ def load(settings: Settings) -> Generator:
     use_threads(settings.models.threads)
     adapter = Path(settings.models.adapter) if settings.models.adapter else None
     chat = LocalChatModel(
-        folder,
-        precision(settings.models.precision),
-        settings.generation.max_tokens,
-        adapter,
+        folder, precision(settings.models.precision), settings.generation, adapter
     )
-    added = f"+{adapter.name}" if adapter else ""
-    return _Chat(chat, f"{folder.name}:{models.fingerprint(folder)}{added}", chat.count)
+    added = f"+{adapter.name}:{models.fingerprint(adapter)}" if adapter else ""
+    return _Local(chat, f"{folder.name}:{models.fingerprint(folder)}{added}", chat.count)
 
 
 class _Chat:
@@ -78,16 +84,29 @@ class _Chat:
                 yield chunk.content
 
 
+class _Local(_Chat):
+    """A model on this machine, whose probabilities can be looked at."""
+
+    def __init__(
+        self, chat: LocalChatModel, model_id: str, count: Callable[[str], int]
+    ) -> None:
+        super().__init__(chat, model_id, count)
+        self._local = chat
+
+    def nll(self, messages: Sequence[Message], answer: str) -> float:
+        return self._local.nll([_to_langchain(message) for message in messages], answer)
+
+
 class LocalChatModel(BaseChatModel):
-    """A transformers causal model on this machine: greedy, streaming, and stoppable."""
+    """A transformers causal model on this machine: streaming, and stoppable."""
 
     _model: Any = PrivateAttr()
     _tokenizer: Any = PrivateAttr()
-    _max_tokens: int = PrivateAttr()
+    _how: Generation = PrivateAttr()
     _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def __init__(
-        self, folder: Path, dtype: torch.dtype, max_tokens: int, adapter: Path | None = None
+        self, folder: Path, dtype: torch.dtype, how: Generation, adapter: Path | None = None
     ) -> None:
         import transformers
 
@@ -107,7 +126,7 @@ class LocalChatModel(BaseChatModel):
         if adapter:
             self._model = _with_adapter(self._model, adapter)
         self._model.eval()
-        self._max_tokens = max_tokens
+        self._how = how
 
     @property
     def _llm_type(self) -> str:
@@ -124,6 +143,17 @@ class LocalChatModel(BaseChatModel):
             turns, tokenize=False, add_generation_prompt=True
         )
         return prompt
+
+    def nll(self, messages: Sequence[BaseMessage], answer: str) -> float:
+        """Mean negative log-likelihood of an answer's tokens after a prompt, in nats."""
+        import torch
+
+        given = self._tokenizer(self.render(messages), add_special_tokens=False)["input_ids"]
+        said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        with self._turn, torch.inference_mode():
+            ids = torch.tensor([given + said])
+            logits = self._model(input_ids=ids, logits_to_keep=len(said) + 1).logits[0, :-1]
+            return float(torch.nn.functional.cross_entropy(logits.float(), ids[0, len(given) :]))
 
     def _stream(
         self,
@@ -149,8 +179,12 @@ class LocalChatModel(BaseChatModel):
 
     def _decode(self, prompt: str) -> Iterator[str]:
         """Run `generate` in a thread and hand on its text; stop it when nobody listens."""
+        import torch
         import transformers
 
+        drawn: dict[str, Any] = {"do_sample": False}
+        if self._how.temperature:
+            drawn = {"do_sample": True, "temperature": self._how.temperature, "top_k": 0}
         encoded = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
         streamer = transformers.TextIteratorStreamer(
             self._tokenizer, skip_prompt=True, skip_special_tokens=True
@@ -160,13 +194,14 @@ class LocalChatModel(BaseChatModel):
 
         def run() -> None:
             try:
+                torch.manual_seed(self._how.seed)
                 self._model.generate(
                     input_ids=encoded["input_ids"],
                     attention_mask=encoded["attention_mask"],
-                    do_sample=False,
-                    max_new_tokens=self._max_tokens,
+                    max_new_tokens=self._how.max_tokens,
                     stopping_criteria=[lambda *_args, **_kwargs: left.is_set()],
                     streamer=streamer,
+                    **drawn,
                 )
             except BaseException as error:  # raised again where the answer is read
                 failure.append(error)
@@ -223,7 +258,9 @@ def _endpoint(settings: Settings) -> Generator:
         model=settings.models.llm,
         base_url=settings.models.endpoint,
         api_key=SecretStr(settings.models.endpoint_key or "none"),
-        temperature=0,
+        temperature=settings.generation.temperature,
+        # Not every server knows of seeds, and without drawing there is no need of one.
+        seed=settings.generation.seed if settings.generation.temperature else None,
         max_completion_tokens=settings.generation.max_tokens,
         timeout=120,
         max_retries=1,

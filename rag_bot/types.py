@@ -142,7 +142,8 @@ class Answer:
 
     `query` is the standalone form of `question` that was searched for. `reason` says why the bot
     abstained, and is empty otherwise. `unresolved` lists markers the model wrote that name no
-    source. `timings` are seconds per stage.
+    source. `confidence`, in [0, 1], is how much speaks for the answer; of two answers the one
+    with the lower one should be withheld first. `timings` are seconds per stage.
     """
 
     question: str
@@ -156,6 +157,7 @@ class Answer:
     model_id: str
     timings: Mapping[str, float] = field(default_factory=dict)
     unresolved: tuple[int, ...] = ()
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CARE = ("status", "verify", "repair", "rebuild", "backup", "restore")
 """What `ingest` does besides ingesting. A folder of that name is given as `./status`."""
+MEASURES = ("run", "report", "compare", "gate", "robustness", "cases", "judge-ui")
+"""What `rag-bot eval` does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rag_bot.errors import RagBotError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["ingest"] and given[1:2] and given[1] in CARE:
-        given[:2] = [f"ingest {given[1]}"]
+    for first, seconds in (("ingest", CARE), ("eval", MEASURES)):
+        if given[:1] == [first] and given[1:2] and given[1] in seconds:
+            given[:2] = [f"{first} {given[1]}"]
     options = _parser().parse_args(given)
     try:
         status: int = options.run(options)
@@ -262,6 +265,8 @@ def _parser() -> argparse.ArgumentParser:
         help="look for these words as well; may be repeated",
     )
 
+    _measuring(command)
+
     made = command("models", _models, "list, fetch or check the models", "rag-bot models pull")
     made.add_argument("action", nargs="?", choices=("list", "pull", "verify"), default="list")
     made.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
@@ -276,6 +281,152 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     made.add_argument("--port", type=int, help="port to listen on (default: 7860)")
     return parser
+
+
+def _measuring(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands of `rag-bot eval`."""
+
+    def seeded(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
+
+    made = command(
+        "eval run",
+        _evaluation("run"),
+        "ask golden cases and measure retrieval, answers, citations and abstention",
+        "rag-bot eval run --cases golden.jsonl --docs ./docs --out runs/monday",
+    )
+    made.add_argument(
+        "--cases",
+        type=Path,
+        metavar="FILE",
+        help="golden cases as JSON lines (default: the shipped ones, about examples/)",
+    )
+    made.add_argument("--docs", type=Path, metavar="DIR", help="index these documents for the run")
+    made.add_argument("--collection", metavar="NAME", help="ask this collection of your index")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the run goes")
+    made.add_argument("--limit", type=_positive, metavar="N", help="so many cases, drawn at random")
+    seeded(made)
+    made.add_argument(
+        "--retrieval-only", action="store_true", help="measure what is found, without a model"
+    )
+    made.add_argument(
+        "--perplexity", action="store_true", help="measure the reference answers' perplexity too"
+    )
+    made.add_argument(
+        "--judge", type=Path, metavar="FILE", help="a rag-bot.toml whose model judges answers too"
+    )
+    made.add_argument(
+        "--config", action="append", dest="set", metavar="KEY=VALUE", help="the same as --set"
+    )
+    made.add_argument(
+        "--wait",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="wait for an index that another process uses (default: fail at once)",
+    )
+    _json_flag(made)
+
+    made = command(
+        "eval report",
+        _evaluation("report"),
+        "write figures and report of a run anew, from its rows",
+        "rag-bot eval report runs/monday",
+    )
+    made.add_argument("run_dir", type=Path, metavar="DIR")
+
+    made = command(
+        "eval compare",
+        _evaluation("compare"),
+        "say what is better or worse in run B than in run A, and how surely",
+        "rag-bot eval compare runs/monday runs/tuesday",
+    )
+    made.add_argument("a", type=Path, metavar="A")
+    made.add_argument("b", type=Path, metavar="B")
+    made.add_argument(
+        "--cases", type=int, default=10, metavar="N", help="changed cases shown (default: 10)"
+    )
+    _json_flag(made)
+
+    made = command(
+        "eval gate",
+        _evaluation("gate"),
+        "exit with 1 if a guarded metric is worse than in the baseline",
+        "rag-bot eval gate --baseline runs/live --run runs/candidate",
+    )
+    made.add_argument("--baseline", type=Path, required=True, metavar="DIR", help="the run to hold")
+    made.add_argument(
+        "--run", type=Path, required=True, dest="run_dir", metavar="DIR", help="the new one"
+    )
+    _json_flag(made)
+
+    made = command(
+        "eval robustness",
+        _evaluation("robustness"),
+        "measure what is lost when questions or documents are disturbed",
+        "rag-bot eval robustness --out runs/robustness --limit 60",
+    )
+    made.add_argument("--cases", type=Path, metavar="FILE", help="golden cases (default: shipped)")
+    made.add_argument("--docs", type=Path, metavar="DIR", help="the documents they are about")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the runs go")
+    made.add_argument("--limit", type=_positive, metavar="N", help="so many cases, drawn at random")
+    seeded(made)
+    made.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="only this disturbance (typos, distractors, injections, …); may be repeated",
+    )
+    made.add_argument(
+        "--retrieval-only", action="store_true", help="measure what is found, without a model"
+    )
+    _json_flag(made)
+
+    made = command(
+        "eval judge-ui",
+        _evaluation("judge_ui"),
+        "let people say which of two runs' answers is better, not knowing which is which",
+        "rag-bot eval judge-ui runs/monday runs/tuesday --out preferences.jsonl",
+    )
+    made.add_argument("a", type=Path, metavar="A")
+    made.add_argument("b", type=Path, metavar="B")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="where they are kept")
+    made.add_argument("--rater", default="", metavar="NAME", help="who judges")
+    made.add_argument("--cases", type=_positive, metavar="N", help="at most so many")
+    seeded(made)
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    made.add_argument("--port", type=int, default=7861, help="port to listen on (default: 7861)")
+    made.add_argument(
+        "--report", action="store_true", help="only print what FILE says: win rates and agreement"
+    )
+
+    made = command(
+        "eval cases",
+        _evaluation("draft"),
+        "draft golden cases from documents, for you to accept or mend",
+        "rag-bot eval cases ./docs --out golden.jsonl",
+    )
+    made.add_argument("docs", type=Path, metavar="DIR")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="where they go")
+    made.add_argument("--count", type=_positive, default=100, metavar="N", help="how many (100)")
+    seeded(made)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _evaluation(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from ui import evaluation
+
+        status: int = getattr(evaluation, name)(options)
+        return status
+
+    return run
 
 
 def _upkeep(name: str) -> Callable[[argparse.Namespace], int]:

@@ -42,8 +42,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Raises PortInUse before anything is loaded, IndexBusy when another process owns the index.
     """
-    with contextlib.closing(_listen(settings.server)) as listener:
-        url = _url(settings.server.host, listener.getsockname()[1])
+    with contextlib.closing(listen(settings.server)) as listener:
+        url = browse_url(settings.server.host, listener.getsockname()[1])
         with Local(settings) as local:
             app = build(local)
             config = uvicorn.Config(
@@ -56,7 +56,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             threading.Thread(target=_warm_up, args=(local,), daemon=True).start()
             local.index.announce(url)
             ready(url)
-            with _ending_quietly():
+            with ending_quietly():
                 uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -383,7 +383,7 @@ class Door:
 # The process
 
 
-def _listen(server: Server) -> socket.socket:
+def listen(server: Server) -> socket.socket:
     """A listening socket: who connects before we have loaded waits."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -411,7 +411,7 @@ def _listen(server: Server) -> socket.socket:
     return listener
 
 
-def _url(host: str, port: int) -> str:
+def browse_url(host: str, port: int) -> str:
     """Where a browser on this machine finds us."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -424,7 +424,7 @@ def _warm_up(local: Local) -> None:
 
 
 @contextlib.contextmanager
-def _ending_quietly() -> Iterator[None]:
+def ending_quietly() -> Iterator[None]:
     """uvicorn raises the signal that ended it once more, but the index is still to be closed."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

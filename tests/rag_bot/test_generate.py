@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rag_bot import generate
-from rag_bot.config import load
+from rag_bot.config import Generation, load
 from rag_bot.errors import EndpointFailed, ModelBroken, ModelMissing
 from rag_bot.generate import Generator
 from rag_bot.types import Message
@@ -72,7 +72,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_model_is_broken(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelBroken, match="can't be loaded"):
-        generate.LocalChatModel(tmp_path, torch.float32, 8)
+        generate.LocalChatModel(tmp_path, torch.float32, Generation(max_tokens=8))
 
 
 EVENTS = b"".join(

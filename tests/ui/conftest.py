@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -20,6 +22,10 @@ from rag_bot.errors import RagBotError
 from ui.local import Local
 from ui.server import build
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PATIENCE_MS = 60_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
 INDEXED = (
     "employee_handbook.pdf",
@@ -88,3 +94,18 @@ def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
             yield Served(url, local, http)
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("RAG_BOT_CHROMIUM") or shutil.which("chromium") or ""
+    if not Path(program).is_file():
+        missing("chromium")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield chromium
+        chromium.close()

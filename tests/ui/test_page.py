@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rag_bot.types import Answer, Chunk, Citation, Event, Source, Verdict
-from tests.ui.conftest import Served, missing
+from tests.ui.conftest import PATIENCE_MS, Served
 from ui.page import answer_bubble, plain, sources_panel
 from ui.upload import keep, safe_name
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 SICK = "From which day of sickness is a doctor's certificate needed?"
 QUOTE = "A doctor's certificate is needed from the fourth calendar day."
-PATIENCE_MS = 60_000
 
 # Texts
 
@@ -135,21 +132,6 @@ def test_uploads_keep_their_names_apart(tmp_path: Path) -> None:
 
 
 # The page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = os.environ.get("RAG_BOT_CHROMIUM") or shutil.which("chromium") or ""
-    if not Path(program).is_file():
-        missing("chromium")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

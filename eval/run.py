@@ -6,6 +6,7 @@ done, so that a killed run goes on), and what `eval.score` and `eval.report` mak
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -248,7 +249,8 @@ def _asked(
             else _retrieved(pipeline, collection, places, case)
         )
         if judge and row.answered:
-            row = replace(row, judged_right=judge.right(case, row.answer, row.abstained))
+            with contextlib.suppress(Exception):  # an answer is not lost with its judge
+                row = replace(row, judged_right=judge.right(case, row.answer, row.abstained))
         return replace(row, missing=missing)
     except Exception as error:  # whatever a model or a server raises: the case is counted as lost
         if isinstance(error, RagBotError) and error.exit_status == UsageError.exit_status:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rag_bot.ledger import Ledger, Made
 
-
 _MADE_OF_ROWS = ("report.html", "report.md")
 """What an evaluation makes of its rows, beside them, and can make again: it quotes documents."""
 

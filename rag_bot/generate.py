@@ -87,9 +87,7 @@ class _Chat:
 class _Local(_Chat):
     """A model on this machine, whose probabilities can be looked at."""
 
-    def __init__(
-        self, chat: LocalChatModel, model_id: str, count: Callable[[str], int]
-    ) -> None:
+    def __init__(self, chat: LocalChatModel, model_id: str, count: Callable[[str], int]) -> None:
         super().__init__(chat, model_id, count)
         self._local = chat
 

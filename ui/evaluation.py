@@ -138,9 +138,11 @@ def gate(options: argparse.Namespace) -> int:
             print(f"{each.metric:20} {each.margin:7.3f} {each.said}{mark}")
             continue
         interval = f"{each.low:+.4f} to {each.high:+.4f}"
+        # Of two runs that agree on every case, nothing can be said of chance.
+        seen = f"{each.detectable:9.3f}" if each.detectable > each.margin else " " * 8 + "-"
         print(
             f"{each.metric:20} {each.margin:7.3f} {each.loss:+8.4f}  {interval:19}"
-            f" {each.detectable:9.3f} {each.cases:6}{mark}"
+            f" {seen} {each.cases:6}{mark}"
         )
     print("\n“seen from”: the loss that this many cases show four times in five")
     return DONE if passed else IN_PART

@@ -240,7 +240,7 @@ class _Run:
         if source in self.known:
             return ""
         twins = [e.source for e in self.twins.get(sha256, ()) if e.source in self.within]
-        return next((twin for twin in twins if self._is_gone(twin)), "")
+        return next((twin for twin in twins if self._is_missing(twin)), "")
 
     # Indexing
 
@@ -406,8 +406,10 @@ class _Run:
 
     def _is_gone(self, source: str) -> bool:
         """Whether a document's file is there no more, or is not to be a document any more."""
-        if source in self.unfit:
-            return True
+        return source in self.unfit or self._is_missing(source)
+
+    def _is_missing(self, source: str) -> bool:
+        """Whether its file is there no more: known from the start, whatever is read meanwhile."""
         there = isinstance(self.listed.get(source), Found)
         return not there and not is_below(source, self.blocked)
 

@@ -36,7 +36,7 @@ from rag_bot.types import Answer, Finished, Retrieved, Source, Token
 FORMAT = 1
 RUN, ROWS = "run.json", "rows.jsonl"
 DEPTH = 100
-"""How many chunks of the ranking are kept."""
+"""How many chunks of the ranking are kept at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ def _asked(
 def _retrieved(pipeline: Pipeline, collection: str, places: _Places, case: GoldenCase) -> Row:
     begun = time.perf_counter()
     query = pipeline.query(case.question, case.history)
-    found = pipeline.search(query, collection=collection, limit=DEPTH)
+    found = pipeline.search(query, collection=collection, limit=_depth(pipeline.settings))
     seconds = time.perf_counter() - begun
     shown = found[: pipeline.settings.retrieval.top_k]
     return Row(
@@ -289,7 +289,8 @@ def _answered(
             case Finished(answer=finished):
                 answer = finished
     assert answer is not None, "an answer ends with Finished"
-    ranking = pipeline.search(answer.query, collection=collection, limit=DEPTH)
+    depth = _depth(pipeline.settings)
+    ranking = pipeline.search(answer.query, collection=collection, limit=depth)
     generator = pipeline.generator()
     markers = {source.marker for source in answer.sources}
     nll = None
@@ -328,6 +329,11 @@ def _answered(
         reference_nll=nll,
         timings=dict(answer.timings),
     )
+
+
+def _depth(settings: Settings) -> int:
+    """How much of the ranking is asked for: never more candidates than an answer would have."""
+    return max(settings.retrieval.top_k, min(DEPTH, settings.retrieval.candidates))
 
 
 class _Places:

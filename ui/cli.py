@@ -110,13 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def on_index(made: argparse.ArgumentParser, with_json: bool = True) -> argparse.ArgumentParser:
         made.add_argument("--collection", metavar="NAME", help="the collection to use")
-        made.add_argument(
-            "--wait",
-            type=float,
-            default=0,
-            metavar="SECONDS",
-            help="wait for an index that another process uses (default: fail at once)",
-        )
+        _wait_flag(made)
         if with_json:
             _json_flag(made)
         return made
@@ -318,13 +312,7 @@ def _measuring(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--config", action="append", dest="set", metavar="KEY=VALUE", help="the same as --set"
     )
-    made.add_argument(
-        "--wait",
-        type=float,
-        default=0,
-        metavar="SECONDS",
-        help="wait for an index that another process uses (default: fail at once)",
-    )
+    _wait_flag(made)
     _json_flag(made)
 
     made = command(
@@ -437,6 +425,16 @@ def _upkeep(name: str) -> Callable[[argparse.Namespace], int]:
         return status
 
     return run
+
+
+def _wait_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="wait for an index that another process uses (default: fail at once)",
+    )
 
 
 def _json_flag(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -55,11 +54,15 @@ class Pipeline:
         self.index = index
         self.embedder = embedder
         self.generator = generator
+        self._known: tuple[Settings, str] | None = None
 
-    @cached_property
     def _fingerprint(self) -> str:
-        # Once: it reads the embedder's files, which takes as long as a search.
-        return fingerprint(self.settings)
+        # Once for these settings, which a rebuild replaces: it reads the embedder's files, and
+        # that takes as long as a search.
+        settings, known = self.settings, self._known
+        if known is None or known[0] is not settings:
+            known = self._known = (settings, fingerprint(settings))
+        return known[1]
 
     def search(
         self, query: str, *, collection: str | None = None, limit: int | None = None
@@ -133,7 +136,7 @@ class Pipeline:
         name = collection or self.settings.collection
         while True:
             with self.index.view():
-                held = self.index.collection(name, self._fingerprint)
+                held = self.index.collection(name, self._fingerprint())
                 embedder = self.embedder()
             # A rebuilt generation may begin to answer at any moment: then all is asked again.
             with contextlib.suppress(Flipped):

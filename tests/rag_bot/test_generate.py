@@ -9,7 +9,7 @@ import torch
 from rag_bot import generate
 from rag_bot.config import Generation, load
 from rag_bot.errors import EndpointFailed, ModelBroken, ModelMissing
-from rag_bot.generate import Generator
+from rag_bot.generate import Generator, Scoring
 from rag_bot.types import Message
 
 ASKED = [Message("system", "You are brief."), Message("user", "Name the capital of France.")]
@@ -34,7 +34,7 @@ def test_the_same_question_gets_the_same_words_in_pieces(llm: Generator) -> None
 
 
 def test_the_longest_answer_is_bounded(llm: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(llm._chat.__pydantic_private__, "_max_tokens", 5)
+    monkeypatch.setitem(llm._chat.__pydantic_private__, "_how", Generation(max_tokens=5))
     story = "".join(llm.stream([Message("user", "Tell me a very long story about a dragon.")]))
     assert 1 <= llm.count(story) <= 5
 
@@ -140,3 +140,22 @@ def test_an_endpoint_that_is_not_there_is_a_clear_error(
 ) -> None:
     with pytest.raises(EndpointFailed, match=r"127\.0\.0\.1:9"):
         list(endpoint("http://127.0.0.1:9/v1").stream(ASKED))
+
+
+def test_drawing_at_random_begins_with_the_seed(
+    llm: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(**how: float) -> str:
+        private = llm._chat.__pydantic_private__
+        monkeypatch.setitem(private, "_how", Generation(max_tokens=12, **how))
+        return "".join(llm.stream([Message("user", "Tell me a story about a dragon.")]))
+
+    assert said(temperature=1.5, seed=1) == said(temperature=1.5, seed=1)
+    assert said(temperature=1.5, seed=1) != said(temperature=1.5, seed=2)
+
+
+def test_a_likely_answer_has_a_lower_nll_than_an_unlikely_one(llm: Generator) -> None:
+    asked = [Message("user", "What is the capital of France?")]
+    assert isinstance(llm, Scoring)
+    assert 0 < llm.nll(asked, "The capital of France is Paris.") < 2
+    assert llm.nll(asked, "Kettle the of is moss.") > 4

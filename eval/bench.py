@@ -77,6 +77,13 @@ def pages(pipeline: Pipeline) -> dict[str, list[str]]:
     return found
 
 
+def quiet(events: Iterator[Progress | Report]) -> Report:
+    """A `Watch` that shows nothing."""
+    *_, report = events
+    assert isinstance(report, Report), "an ingest ends with its report"
+    return report
+
+
 def _kept(docs: Sequence[Path], settings: Settings) -> Path:
     name = "\n".join([*(str(each.resolve()) for each in docs), fingerprint(settings)])
     cached = platformdirs.user_cache_path("rag-bot") / "eval"

@@ -6,14 +6,16 @@ cases (`eval.metrics.bootstrap`): what both runs find hard does not blur it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from eval import score
 from eval.metrics import bootstrap
 from eval.metrics.bootstrap import Difference
 from eval.rows import Row
+from eval.run import Record
+from rag_bot.config import flatten
 from rag_bot.errors import UsageError
 
 
@@ -85,11 +87,25 @@ def differences(
     return found
 
 
-def to_json(comparison: Comparison) -> str:
-    """The comparison as one JSON object."""
-    said = asdict(comparison)
-    said["metrics"] = {name: each._asdict() for name, each in comparison.metrics.items()}
-    return json.dumps(said, indent=1, ensure_ascii=False)
+def settings_changed(before: Record, after: Record) -> dict[str, tuple[Any, Any]]:
+    """What differs between two runs' settings, models and documents, by name."""
+    first, second = (
+        dict(
+            flatten(
+                {
+                    **record.settings,
+                    "model": record.models,
+                    "corpus": record.corpus,
+                    "commit": record.commit,
+                }
+            )
+        )
+        for record in (before, after)
+    )
+    keys = dict.fromkeys([*first, *second])
+    return {
+        key: (first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)
+    }
 
 
 def _right(row: Row) -> bool:
@@ -99,7 +115,10 @@ def _right(row: Row) -> bool:
 
 
 def _changed(a: Row, b: Row) -> Changed:
-    shown: Callable[[Row], str] = lambda row: (  # noqa: E731
-        row.answer if row.answered else ", ".join(f"{s.document} {s.page}" for s in row.sources)
-    )
-    return Changed(a.case.id, a.case.question, shown(a), shown(b), _right(b))
+    return Changed(a.case.id, a.case.question, _shown(a), _shown(b), _right(b))
+
+
+def _shown(row: Row) -> str:
+    if row.answered:
+        return row.answer
+    return ", ".join(f"{source.document} {source.page}" for source in row.sources)

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eval import datasets
+from eval import bench, datasets
+from eval.bench import Engines
 from eval.datasets import Dataset
-from ingest.report import Progress
-from ingest.sync import ingest
+from ingest.report import Progress, Report
+from rag_bot import generate
 from rag_bot.catalogue import Collection
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
@@ -26,8 +27,17 @@ def indexed(
     """
     folder = settings.data_dir / "files"
     datasets.write(dataset, folder)
-    with Index(settings.data_dir / "index") as index:
-        for event in ingest([folder], index, lambda: embedder, settings, settings.collection):
+    loaded = Engines(lambda: embedder, lambda: generate.load(settings))
+    with bench.over([folder], settings, loaded, _watch, settings.data_dir / "index") as pipeline:
+        index = pipeline.index
+        yield index, index.collection(settings.collection, fingerprint(settings))
+
+
+def _watch(events: Iterator[Progress | Report]) -> Report:
+    def shown() -> Iterator[Progress | Report]:
+        for event in events:
             if isinstance(event, Progress) and sys.stderr.isatty():
                 print(f"\rindexing {event.done}/{event.total}", end="", file=sys.stderr)
-        yield index, index.collection(settings.collection, fingerprint(settings))
+            yield event
+
+    return bench.quiet(shown())

@@ -8,9 +8,8 @@ can hide a loss; `detectable` says how large one must be to be seen four times i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eval import score
 from eval.compare import differences
@@ -137,36 +136,6 @@ def comparable(baseline: Record, run: Record) -> None:
                 f"the runs differ in {name}: {was!r} and {now!r}",
                 "run both over the same golden set with the same options",
             )
-
-
-def settings_changed(baseline: Record, run: Record) -> dict[str, tuple[Any, Any]]:
-    """What differs between two runs' settings, models and documents, by name."""
-    flat = [
-        _flat(
-            {
-                **record.settings,
-                "model": record.models,
-                "corpus": record.corpus,
-                "commit": record.commit,
-            }
-        )
-        for record in (baseline, run)
-    ]
-    keys = dict.fromkeys([*flat[0], *flat[1]])
-    return {
-        key: (flat[0].get(key), flat[1].get(key))
-        for key in keys
-        if flat[0].get(key) != flat[1].get(key)
-    }
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return found
 
 
 def _completed(baseline: Sequence[Row], run: Sequence[Row]) -> Finding:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pypdf
 
+from eval.run import squeezed
 from ingest.sync import ingest
 from rag_bot import config
 from rag_bot.embed import Embedder
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = []
     for each in drawn:
         page = pypdf.PdfReader(each.source).pages[each.chunk.page_start - 1].extract_text()
-        if _squeezed(each.chunk.text) not in _squeezed(page):
+        if squeezed(each.chunk.text) not in squeezed(page):
             missed.append({"source": each.source, "page": each.chunk.page_start})
     print(
         json.dumps(
@@ -58,11 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     )
     return 1 if missed else 0
-
-
-def _squeezed(text: str) -> str:
-    """Without white space, which every reader of PDFs guesses differently."""
-    return "".join(text.split())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,6 +26,7 @@ from eval.metrics.bootstrap import Estimate
 from eval.rows import Row, Shown
 from eval.run import Record
 from eval.score import Scores
+from rag_bot.config import flatten
 
 HTML, MARKDOWN = "report.html", "report.md"
 DATA = Path(__file__).parent / "data"
@@ -200,7 +201,9 @@ def to_html(record: Record, rows: Sequence[Row], found: Scores) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         record=record,
         facts=_facts(record, rows),
-        settings=dict(_flat(record.settings)),
+        settings={
+            key: json.dumps(value, ensure_ascii=False) for key, value in flatten(record.settings)
+        },
         found=found,
         errors=_errors(rows),
         outcomes={each: counted[each] for each in Outcome if counted[each]},
@@ -379,14 +382,6 @@ def _short(estimate: Estimate | None) -> str:
 def _is_share(estimate: Estimate) -> bool:
     """Whether a bar from 0 to 1 can show it."""
     return 0 <= estimate.low <= estimate.mean <= estimate.high <= 1
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", json.dumps(value, ensure_ascii=False)
 
 
 # A case

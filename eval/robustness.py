@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from eval import bench, disturb, run
 from eval.bench import Engines, Watch
@@ -22,7 +21,9 @@ from eval.disturb import Disturbed, Share
 from eval.metrics.bootstrap import Difference
 from eval.rows import Row
 from eval.score import PER_CASE, higher_is_better
+from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
+from rag_bot.jsonable import jsonable
 
 CLEAN = "clean"
 MEASURED = (
@@ -118,7 +119,7 @@ def result(disturbed: Disturbed, clean: Sequence[Row], rows: Sequence[Row]) -> R
 
 def write(folder: Path, results: Sequence[Result]) -> None:
     """`robustness.json` and `robustness.md`."""
-    said = {each.name: _jsonable(each) for each in results}
+    said = {each.name: jsonable(each) for each in results}
     text = json.dumps(said, indent=1, ensure_ascii=False, sort_keys=True)
     (folder / "robustness.json").write_text(text + "\n", "utf-8")
     (folder / "robustness.md").write_text("\n".join(lines(results)) + "\n", "utf-8")
@@ -168,7 +169,7 @@ def _loss(name: str, change: Difference) -> str:
 
 
 def _asked(
-    pipeline: Any, cases: Sequence[GoldenCase], folder: Path, answers: bool, rows: list[Row]
+    pipeline: Pipeline, cases: Sequence[GoldenCase], folder: Path, answers: bool, rows: list[Row]
 ) -> Iterator[run.Step]:
     """Run these cases; the rows are put into `rows`."""
     golden = GoldenSet(folder / "cases.jsonl", tuple(cases))
@@ -191,11 +192,3 @@ def _lay_out(docs: Path, disturbed: Disturbed, folder: Path) -> None:
         file = folder / name
         if not file.exists() or file.read_text("utf-8") != text:
             file.write_text(text, "utf-8")
-
-
-def _jsonable(found: Result) -> dict[str, Any]:
-    return {
-        **asdict(found),
-        "changes": {name: each._asdict() for name, each in found.changes.items()},
-        "shares": {name: each._asdict() for name, each in found.shares.items()},
-    }

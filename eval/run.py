@@ -11,7 +11,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -185,7 +185,9 @@ def describe(
         corpus=hashlib.sha256("\n".join([held.fingerprint, *corpus]).encode()).hexdigest(),
         settings=_comparable(settings),
         models={
-            "embedder": _model(settings.models.embedder, settings),
+            "embedder": models.identity(
+                models.locate(settings.models.embedder, settings.models.dir)
+            ),
             "llm": pipeline.generator().model_id if plan.answers else "",
         },
     )
@@ -414,18 +416,15 @@ def _comparable(settings: Settings) -> dict[str, Any]:
     return {key: said[key] for key in sorted(said)}
 
 
-def _model(name: str, settings: Settings) -> str:
-    folder = models.locate(name, settings.models.dir)
-    return f"{folder.name}:{models.fingerprint(folder)}"
-
-
 def _commit() -> str:
     """The commit of the source tree, with a + if it was changed; empty for an installed package."""
     here = Path(__file__).parents[1]
     if not (here / ".git").exists():
         return ""
-    ask: Callable[..., str] = lambda *words: subprocess.run(  # noqa: E731
-        ["git", "-C", str(here), *words], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    changed = ask("status", "--porcelain", "--untracked-files=no", "--", "*.py")
-    return ask("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from eval.metrics import (
@@ -36,6 +36,7 @@ from eval.metrics.abstention import Abstention, Decision
 from eval.metrics.bootstrap import Estimate
 from eval.metrics.calibration import Judged
 from eval.rows import Row
+from rag_bot.jsonable import jsonable
 
 FORMAT = 1
 Place = tuple[str, int | None]
@@ -396,7 +397,7 @@ def timings(rows: Sequence[Row]) -> dict[str, Any]:
 
 def to_json(found: Scores) -> str:
     """The text of `metrics.json`."""
-    return json.dumps(_plain(asdict(found)), indent=1, sort_keys=True) + "\n"
+    return json.dumps(_rounded(jsonable(found)), indent=1, sort_keys=True) + "\n"
 
 
 def _per_case(rows: Sequence[Row], names: Any, seed: int) -> dict[str, Estimate]:
@@ -421,11 +422,9 @@ def _overall(rows: Sequence[Row], seed: int) -> dict[str, Estimate]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        return _plain(value._asdict())
+def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _rounded(each) for key, each in value.items()}
     return value

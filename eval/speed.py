@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from eval import bench
 from ingest.report import Report
 from ingest.sync import ingest
 from rag_bot import config, generate
@@ -119,10 +120,7 @@ def ask_latency(docs: Path, settings: Settings) -> dict[str, object]:
 
 
 def _run(docs: Path, index: Index, embedder: Embedder, settings: Settings) -> Report:
-    for event in ingest([docs], index, lambda: embedder, settings, settings.collection):
-        if isinstance(event, Report):
-            return event
-    raise AssertionError("an ingest ends with its report")
+    return bench.quiet(ingest([docs], index, lambda: embedder, settings, settings.collection))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

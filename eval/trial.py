@@ -21,7 +21,6 @@ import numpy as np
 from eval import bench, cases, gate, run
 from eval.bench import Engines
 from eval.rows import Row
-from ingest.report import Progress, Report
 from rag_bot import config, generate
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Vectors
@@ -138,10 +137,10 @@ class Stage:
         files = self.files if files is None else files
         if ingesting is not None:
             first = Engines(lambda: ingesting, lambda: self.generator(settings))
-            with bench.over(files, settings, first, _quiet, folder / "index"):
+            with bench.over(files, settings, first, bench.quiet, folder / "index"):
                 pass
         loaded = Engines(self.embedder, lambda: self.generator(settings, kind))
-        with bench.over(files, settings, loaded, _quiet, folder / "index") as made:
+        with bench.over(files, settings, loaded, bench.quiet, folder / "index") as made:
             line = pipeline(settings, made.index, loaded.embedder, loaded.generator)
             plan = run.Plan(self.golden, self.limit, SEED, self.answers, check=False)
             for step in run.run(plan, line, settings.collection, folder / "run"):
@@ -234,12 +233,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{caught} of {bad} planted regressions refused, {passed} of {good} harmless ones passed")
     (options.work / "trial.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False))
     return 0 if caught == bad and passed >= 0.9 * good else 1
-
-
-def _quiet(events: Iterator[Progress | Report]) -> Report:
-    *_, last = events
-    assert isinstance(last, Report)
-    return last
 
 
 def _shifted(answer: Answer) -> Answer:

@@ -8,7 +8,6 @@ catalogue.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import shutil
@@ -24,6 +23,7 @@ from ingest.files import name as path_name
 from rag_bot.catalogue import Catalogue, Collection, Entry, Prepared, chunk_id, document_id
 from rag_bot.config import Settings
 from rag_bot.database import Database
+from rag_bot.digest import sha256_of
 from rag_bot.errors import IndexDamaged, IndexMismatch, Unavailable, UsageError
 from rag_bot.index import CATALOGUE, Index
 
@@ -261,7 +261,7 @@ def _put_back(index: Index, folder: Path, manifest: Manifest, own: Path) -> Iter
                 left_out += 1
                 continue
             if place.exists():
-                if _sha256(place) == member.sha256:
+                if sha256_of(place) == member.sha256:
                     continue
                 other = _free(place)
                 os.replace(place, other)
@@ -287,8 +287,3 @@ def _free(place: Path) -> Path:
     """A name beside a file that nothing has: with a number."""
     names = (place.with_name(f"{place.stem}-{n}{place.suffix}") for n in itertools.count(2))
     return next(each for each in names if not each.exists())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

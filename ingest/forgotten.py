@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import multiprocessing
@@ -27,6 +26,7 @@ from ingest.worker import Draft, Job, Recipe, drafts
 from rag_bot import models
 from rag_bot.catalogue import chunk_id, document_id
 from rag_bot.config import Settings
+from rag_bot.digest import sha256_of
 from rag_bot.errors import ModelBroken, ModelMissing, Unavailable, UsageError
 from rag_bot.index import Index, fingerprint, indexed_text
 from rag_bot.sentences import sentences
@@ -183,9 +183,9 @@ def _subject(index: Index, settings: Settings, name: str, collection: str) -> _S
     # Of twins with the hash that was asked for, the one that was deleted is meant.
     path = min(paths, key=lambda each: each in live, default="")
     hashes = {name} if hashed else {known[path]} if path in known else set()
-    with contextlib.suppress(OSError), open(path, "rb") as stream:
-        hashes.add(hashlib.file_digest(stream, "sha256").hexdigest())
-    generations = index.catalogue.collections() + index.catalogue.building()
+    with contextlib.suppress(OSError):
+        hashes.add(sha256_of(Path(path)))
+    generations = index.catalogue.generations()
     prints = {each.fingerprint for each in generations}
     with contextlib.suppress(ModelMissing, ModelBroken):
         prints.add(fingerprint(settings))
@@ -296,7 +296,7 @@ def _what(
 
 def _caches(index: Index, settings: Settings) -> Iterator[Look]:
     catalogue = index.catalogue
-    rows = catalogue.collections() + catalogue.building()
+    rows = catalogue.generations()
     for each in rows:
         place = f"caches of {each.name!r}, generation {each.generation}"
         debt = catalogue.debt(each)
@@ -329,10 +329,7 @@ def _uploads(index: Index, settings: Settings, subject: _Subject) -> Iterator[Lo
 
 
 def _is(path: Path, subject: _Subject) -> bool:
-    if path_name(path) == subject.path:
-        return True
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() in subject.hashes
+    return path_name(path) == subject.path or sha256_of(path) in subject.hashes
 
 
 def _made(index: Index) -> Iterator[Look]:

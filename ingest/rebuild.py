@@ -71,9 +71,8 @@ def _live(index: Index, name: str) -> Collection:
 
 
 def _renew(index: Index, live: Collection) -> None:
-    for begun in index.catalogue.building():
-        if begun.name == live.name:
-            index.drop(begun)
+    for begun in index.catalogue.building(live.name):
+        index.drop(begun)
     index.compact(live)
 
 

@@ -84,10 +84,10 @@ def _bring_up(
     except (ModelMissing, ModelBroken) as error:
         warnings.append(f"{error}; the folders were not compared")
         return
-    for begun in index.catalogue.building():
-        if begun.name == collection.name and begun.fingerprint == wanted:
+    for begun in index.catalogue.building(collection.name):
+        if begun.fingerprint == wanted:
             yield from rebuild(index, embedder, settings, collection.name)
-        elif begun.name == collection.name:
+        else:
             index.drop(begun)
     try:
         index.collection(collection.name, wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 import time
@@ -21,6 +20,7 @@ from ingest.worker import Draft, Job, Recipe, Same, drafts
 from rag_bot import models
 from rag_bot.catalogue import Collection, Entry, Prepared, Vectors, unpack_vectors
 from rag_bot.config import Settings
+from rag_bot.digest import sha256_of
 from rag_bot.errors import DocumentError, NotADocument, RagBotError, Unavailable, UsageError
 from rag_bot.index import Index, fingerprint, indexed_text
 from rag_bot.ledger import Outcome, Rejection, Root
@@ -136,7 +136,9 @@ class _Run:
                 if isinstance(each, Found) or each.source not in self.listed:
                     self.listed[each.source] = each
         self.blocked = [each.source for each in self.listed.values() if isinstance(each, Blocked)]
-        self.below = {root: self._known_below(root) for root in self.roots}
+        self.below = {
+            root: from_root(self.known.values(), name(root), self.own) for root in self.roots
+        }
         self.within = {entry.source for below in self.below.values() for entry in below}
         self.unfit: set[str] = set()
         """Files that are there and are not to be documents, though they may have been."""
@@ -216,8 +218,7 @@ class _Run:
         if found.size > self.settings.ingest.max_file_mb * 1_000_000:
             return FileResult(found.source, "failed", "too large", code="too_large"), had
         try:
-            with found.path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = sha256_of(found.path)
         except OSError as error:
             reason = f"can't be read: {error.strerror}"
             return FileResult(found.source, "failed", reason, code="unreadable"), had
@@ -413,16 +414,6 @@ class _Run:
         there = isinstance(self.listed.get(source), Found)
         return not there and not is_below(source, self.blocked)
 
-    def _known_below(self, root: Path) -> list[Entry]:
-        # Uploads lie in our own data, which a folder around it does not reach into.
-        place, own = name(root), name(self.own)
-        beyond = [] if is_below(place, [own]) else [own]
-        return [
-            entry
-            for entry in self.known.values()
-            if is_below(entry.source, [place]) and not is_below(entry.source, beyond)
-        ]
-
     def _note_removed(self, gone: Iterable[Entry]) -> None:
         """Those whose file is still there have their result already: why it was refused."""
         self.results += [_result(e, "removed") for e in gone if e.source not in self.unfit]
@@ -536,6 +527,19 @@ def changed_since(path: Path, moment: float) -> bool:
 def is_below(source: str, places: Iterable[str]) -> bool:
     """Whether a path is one of these places or lies below one."""
     return any(source == place or source.startswith(place.rstrip("/") + "/") for place in places)
+
+
+def from_root(entries: Iterable[Entry], root: str, own: Path) -> list[Entry]:
+    """The documents that came from a root.
+
+    Uploads lie in `own`, our data, which a folder around it does not reach into.
+    """
+    beyond = [] if is_below(root, [name(own)]) else [name(own)]
+    return [
+        each
+        for each in entries
+        if is_below(each.source, [root]) and not is_below(each.source, beyond)
+    ]
 
 
 def _result(entry: Entry, status: Status) -> FileResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +12,11 @@ from ingest.backup import left_behind
 from ingest.delete import uploads
 from ingest.files import Blocked, Found, Listed, Patterns, scan
 from ingest.files import name as path_name
-from ingest.sync import changed_since, is_below, untouched
+from ingest.sync import changed_since, from_root, is_below, untouched
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
 from rag_bot.database import Database
+from rag_bot.digest import sha256_of
 from rag_bot.errors import IndexDamaged, ModelBroken, ModelMissing, UsageError
 from rag_bot.index import CATALOGUE, Index, fingerprint
 from rag_bot.ledger import Root
@@ -106,10 +106,9 @@ def _settings(index: Index, settings: Settings, collection: Collection) -> Itera
         if collection.fingerprint != wanted:
             detail = f"made with {collection.fingerprint}, the settings say {wanted}"
             yield Finding(collection.name, "settings", "", detail, f"{remedy} makes it anew")
-    for begun in index.catalogue.building():
-        if begun.name == collection.name:
-            detail = f"a new generation with {begun.fingerprint} was begun and not ended"
-            yield Finding(collection.name, "rebuild", "", detail, f"{remedy} goes on with it")
+    for begun in index.catalogue.building(collection.name):
+        detail = f"a new generation with {begun.fingerprint} was begun and not ended"
+        yield Finding(collection.name, "rebuild", "", detail, f"{remedy} goes on with it")
 
 
 def _deletions(index: Index, collection: Collection) -> Iterator[Finding]:
@@ -140,13 +139,7 @@ def _folders(index: Index, settings: Settings, collection: Collection) -> Iterat
     own = settings.data_dir.resolve()
     looked: set[str] = set()
     for root in roots(index, settings, collection.name):
-        # Uploads lie in our own data, which a folder around it does not reach into.
-        beyond = [] if is_below(root.path, [path_name(own)]) else [path_name(own)]
-        below = {
-            source: entry
-            for source, entry in entries.items()
-            if is_below(source, [root.path]) and not is_below(source, beyond)
-        }
+        below = {each.source: each for each in from_root(entries.values(), root.path, own)}
         looked |= below.keys()
         if not os.path.lexists(root.path):
             if below:
@@ -197,7 +190,7 @@ def _compared(
         if before and (before.size, before.mtime_ns) == (each.size, each.mtime_ns):
             continue
         try:
-            sha256 = _sha256(each.path)
+            sha256 = sha256_of(each.path)
         except OSError as error:
             yield finding(source, f"can't be read: {error.strerror}", "check its permissions")
             continue
@@ -224,8 +217,3 @@ def _strays(index: Index, settings: Settings) -> Iterator[Finding]:
     left = left_behind(settings.data_dir)
     if left:
         yield Finding("", "catalogue", str(left), "copies that a killed run left", _REPAIR)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

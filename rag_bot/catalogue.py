@@ -107,21 +107,25 @@ class Catalogue:
 
     def collections(self) -> list[Collection]:
         """The live generation of each, by name."""
-        return [each for each, live in self._generations() if live]
+        return [each for each, live in self._rows() if live]
 
     def collection(self, name: str) -> Collection | None:
         """The live generation of one by name, or None."""
         return next((each for each in self.collections() if each.name == name), None)
 
-    def building(self) -> list[Collection]:
-        """Generations begun and not yet live."""
-        return [each for each, live in self._generations() if not live]
+    def building(self, name: str | None = None) -> list[Collection]:
+        """Generations begun and not yet live, of all collections or one."""
+        return [each for each, live in self._rows() if not live and name in (None, each.name)]
+
+    def generations(self) -> list[Collection]:
+        """All of them: those that answer, and those begun."""
+        return [each for each, _ in self._rows()]
 
     def is_live(self, collection: Collection) -> bool:
         """Whether this generation is the one that answers."""
         return self.collection(collection.name) == collection
 
-    def _generations(self) -> list[tuple[Collection, bool]]:
+    def _rows(self) -> list[tuple[Collection, bool]]:
         rows = self._db.all(
             "SELECT id, name, generation, fingerprint, live FROM collections"
             " ORDER BY name, generation"
@@ -148,7 +152,7 @@ class Catalogue:
                 "INSERT INTO collections (name, generation, fingerprint, live) VALUES (?, ?, ?, 0)",
                 (live.name, live.generation + 1, fingerprint),
             )
-        return next(each for each in self.building() if each.name == live.name)
+        return self.building(live.name)[0]
 
     def flip(self, building: Collection) -> None:
         """Let this generation answer from now on, and delete the one that did.

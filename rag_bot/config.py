@@ -216,7 +216,7 @@ def load(
     layers: list[tuple[str, dict[str, Any]]] = []
     file = _find_file(config_file)
     if file is not None:
-        layers.append((str(file), dict(_flatten(_read_toml(file)))))
+        layers.append((str(file), dict(flatten(_read_toml(file)))))
     layers += [
         (name, {key: value})
         for name, key, value in _from_environment(os.environ if environ is None else environ)
@@ -273,10 +273,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}", "make it readable") from None
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables under dotted keys."""
     for name, value in table.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

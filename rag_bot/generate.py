@@ -66,8 +66,8 @@ def load(settings: Settings) -> Generator:
     chat = LocalChatModel(
         folder, precision(settings.models.precision), settings.generation, adapter
     )
-    added = f"+{adapter.name}:{models.fingerprint(adapter)}" if adapter else ""
-    return _Local(chat, f"{folder.name}:{models.fingerprint(folder)}{added}", chat.count)
+    added = f"+{models.identity(adapter)}" if adapter else ""
+    return _Local(chat, f"{models.identity(folder)}{added}", chat.count)
 
 
 class _Chat:

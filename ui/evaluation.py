@@ -82,14 +82,14 @@ def finish(folder: Path, record: Any, rows: list[Row], seconds: float | None = N
 def compare(options: argparse.Namespace) -> int:
     """`eval compare`: paired differences of B minus A."""
     from eval import compare as comparing
-    from eval import gate as gates
     from eval import run as runs
+    from rag_bot.jsonable import jsonable
 
     (first, before), (second, after) = runs.read(options.a), runs.read(options.b)
     found = comparing.compare(before, after)
-    changed = gates.settings_changed(first, second)
+    changed = comparing.settings_changed(first, second)
     if options.json:
-        show.print_json({**json.loads(comparing.to_json(found)), "settings": changed})
+        show.print_json({**jsonable(found), "settings": changed})
         return DONE
     for key, (was, now) in changed.items():
         print(f"{key}: {was} → {now}")
@@ -156,7 +156,7 @@ def robustness(options: argparse.Namespace) -> int:
 
     settings = load(options).settings
     golden = cases.read(options.cases or bench.SHIPPED)
-    docs = options.docs or (bench.EXAMPLES if options.cases is None else None)
+    docs = options.docs or (_examples() if options.cases is None else None)
     if docs is None:
         raise UsageError("--cases without --docs: over which documents?", "give --docs DIR")
     results: list[robust.Result] = []
@@ -246,23 +246,31 @@ def _pipeline(options: argparse.Namespace, settings: Settings) -> Iterator[Pipel
     """Over the documents given, or the user's collection, or the examples for the shipped set."""
     from eval import bench
     from rag_bot.answer import Pipeline
-    from rag_bot.errors import UsageError
     from rag_bot.index import Index
 
     loaded = bench.engines(settings)
     docs = options.docs
     if docs is None and options.collection is None and options.cases is None:
-        docs = bench.EXAMPLES
-        if not docs.is_dir():
-            raise UsageError(
-                f"the example documents are not at {docs}", "give --docs, or --cases of your own"
-            )
+        docs = _examples()
     if docs is not None:
         with bench.over([docs], settings, loaded, _watch(options.json)) as pipeline:
             yield pipeline
         return
     with Index(settings.data_dir, wait=options.wait) as index:
         yield Pipeline(settings, index, loaded.embedder, loaded.generator)
+
+
+def _examples() -> Path:
+    """The documents that the shipped cases are about."""
+    from eval import bench
+    from rag_bot.errors import UsageError
+
+    if not bench.EXAMPLES.is_dir():
+        raise UsageError(
+            f"the example documents are not at {bench.EXAMPLES}",
+            "give --docs, or --cases of your own",
+        )
+    return bench.EXAMPLES
 
 
 def _watch(quiet: bool) -> Any:

@@ -30,9 +30,9 @@ from ingest.sync import Options
 from rag_bot import types
 from rag_bot.config import Server, Settings
 from rag_bot.errors import ConfigError, PortInUse, RagBotError, UsageError
+from rag_bot.jsonable import jsonable
 from ui import page, view, wire
 from ui.local import Local
-from ui.show import jsonable
 
 _GRACE_SECONDS = 2
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from rag_bot.jsonable import jsonable
 
 if TYPE_CHECKING:
     from ingest.report import FileResult, Progress, Report
@@ -157,20 +158,6 @@ def _why(result: FileResult) -> str:
 def print_json(data: object) -> None:
     """One JSON object on standard output."""
     print(json.dumps(jsonable(data), ensure_ascii=False, indent=1))
-
-
-def jsonable(value: Any) -> Any:
-    """The same out of dictionaries, lists and texts: dataclasses and named tuples by field."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return {name: jsonable(getattr(value, name)) for name in names}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: jsonable(each) for name, each in value._asdict().items()}
-    if isinstance(value, Mapping):
-        return {key: jsonable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [jsonable(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def moment(seconds: float | None) -> str:

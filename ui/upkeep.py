@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rag_bot.errors import IndexDamaged, UsageError
+from rag_bot.jsonable import jsonable
 from ui import show
 from ui.reach import DONE, IN_PART, load, reach
 
@@ -229,7 +230,7 @@ def status(options: argparse.Namespace) -> int:
     settings = load(options).settings
     found = look(settings.data_dir, options.runs)
     if options.json:
-        data = show.jsonable(found)
+        data = jsonable(found)
         if found.owner:
             del data["owner"]["token"]
         show.print_json(data)

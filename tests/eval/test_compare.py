@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from eval.cases import GoldenCase
-from eval.compare import Changed, compare, differences, to_json
+from eval.compare import Changed, compare, differences
 from eval.metrics.bootstrap import ROUNDS
 from eval.rows import Row
 from rag_bot.errors import UsageError
+from rag_bot.jsonable import jsonable
 
 MakeRow = Callable[..., Row]
 Answered = Callable[..., list[Row]]
@@ -147,7 +148,7 @@ def test_the_same_seed_draws_the_same_intervals(run: Answered) -> None:
 
 
 def test_a_comparison_is_one_json_object(run: Answered) -> None:
-    found = json.loads(to_json(compare(run("9 days", "Ärger"), run("28 days", ""))))
+    found = json.loads(json.dumps(jsonable(compare(run("9 days", "Ärger"), run("28 days", "")))))
     assert (found["cases"], found["unpaired"]) == (2, 0)
     assert found["changed"][0] | {"better": True} == {
         "id": "c0",
@@ -159,7 +160,7 @@ def test_a_comparison_is_one_json_object(run: Answered) -> None:
 
 
 def test_the_figures_of_a_comparison_have_names(run: Answered) -> None:
-    found = json.loads(to_json(compare(run("9 days", "No."), run("28 days", "No."))))
+    found = json.loads(json.dumps(jsonable(compare(run("9 days", "No."), run("28 days", "No.")))))
     assert found["metrics"]["accuracy"]["mean"] == 0.5
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from eval.cases import GoldenCase
-from eval.gate import Finding, Guard, comparable, gate, guards, settings_changed
+from eval.compare import settings_changed
+from eval.gate import Finding, Guard, comparable, gate, guards
 from eval.rows import Row
 from eval.run import FORMAT, Record
 from rag_bot.config import Settings

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -358,21 +356,6 @@ def test_markdown_shows_hostile_text_letter_for_letter() -> None:
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = os.environ.get("RAG_BOT_CHROMIUM") or shutil.which("chromium") or ""
-    if not Path(program).is_file():
-        pytest.skip("there is no chromium here")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield chromium
-        chromium.close()
 
 
 def test_cases_are_filtered_and_opened_in_a_browser(browser: Browser, tmp_path: Path) -> None:

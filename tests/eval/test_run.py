@@ -22,8 +22,6 @@ from eval.rows import Row
 from eval.run import Plan
 from ingest import sync
 from ingest.lineage import take_out_rows
-from ingest.report import Progress, Report
-from ingest.worker import Job, Recipe, draft
 from rag_bot import config
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
@@ -32,6 +30,7 @@ from rag_bot.errors import ModelBroken, UsageError
 from rag_bot.index import Index, fingerprint
 from rag_bot.ledger import Origin
 from rag_bot.types import Finished, Message
+from tests.conftest import drafts_here
 
 LEAVE = "Full-time employees have 28 days of paid leave.  Unused leave\nexpires on 31 March."
 PUMP = "The pump delivers 4.5 bar at 60 litres a minute. It was built by Vortex in Lyon."
@@ -696,22 +695,10 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
 # Where a run takes place
 
 
-def _last(events: Iterator[Progress | Report]) -> Report:
-    *_, report = events
-    assert isinstance(report, Report)
-    return report
-
-
-def _drafts(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Any]]:
-    """The worker's own reading without its process, which takes seconds to start."""
-    for job in jobs:
-        yield job, draft(job, recipe, lambda _done, _total: None)
-
-
 def test_a_bench_is_made_of_a_folder_and_kept(
     settings: Settings, word_embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "drafts", _drafts)
+    monkeypatch.setattr(sync, "drafts", drafts_here)
     # Its tokenizer counts the chunks' word pieces.
     real = settings.models.model_copy(update={"embedder": "all-minilm-l6-v2"})
     settings = settings.model_copy(update={"models": real})
@@ -720,14 +707,14 @@ def test_a_bench_is_made_of_a_folder_and_kept(
     (docs / "pump.txt").write_text(PUMP)
     (docs / "lease.txt").write_text(f"{LEASE}\f{LEASE}")
     loaded = bench.Engines(lambda: word_embedder, never)
-    with bench.over([docs], settings, loaded, _last, tmp_path / "kept") as pipeline:
+    with bench.over([docs], settings, loaded, bench.quiet, tmp_path / "kept") as pipeline:
         pages = bench.pages(pipeline)
         assert pages["pump.txt"] == [PUMP]
         assert sorted(pages) == ["lease.txt", "pump.txt"]
         assert pipeline.search("pump bar")[0].document == "pump.txt"
     word_embedder.seen.clear()
     (docs / "lease.txt").unlink()
-    with bench.over([docs], settings, loaded, _last, tmp_path / "kept") as pipeline:
+    with bench.over([docs], settings, loaded, bench.quiet, tmp_path / "kept") as pipeline:
         assert bench.pages(pipeline).keys() == {"pump.txt"}
         assert word_embedder.seen == []
 
@@ -740,7 +727,7 @@ def test_a_bench_of_nothing_is_refused(
     for docs in (tmp_path / "docs", tmp_path / "nowhere"):
         with (
             pytest.raises(UsageError) as caught,
-            bench.over([docs], settings, loaded, _last, tmp_path / "kept"),
+            bench.over([docs], settings, loaded, bench.quiet, tmp_path / "kept"),
         ):
             pytest.fail("there is nothing to ask")
         assert caught.value.exit_status == 2

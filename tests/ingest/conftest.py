@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,10 @@ import pytest
 from ingest import sync
 from ingest.report import Progress, Report
 from ingest.sync import Options, ingest
-from ingest.worker import Job, Recipe, draft
-from rag_bot.catalogue import Entry
+from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
-from rag_bot.errors import DocumentError
 from rag_bot.index import Index
+from tests.conftest import drafts_here
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -30,15 +29,6 @@ def write(folder: Path, **texts: str) -> None:
         path.write_text(text)
         long_ago = time.time() - 3600
         os.utime(path, (long_ago, long_ago))
-
-
-def drafts_here(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Any]]:
-    """The worker's own reading without its process, which takes seconds to start."""
-    for job in jobs:
-        try:
-            yield job, draft(job, recipe, lambda _done, _total: None)
-        except DocumentError as error:
-            yield job, error
 
 
 class Run(NamedTuple):
@@ -150,3 +140,18 @@ def found(index: Index) -> Search:
         return sorted(hit.chunk.text for hit in index.lexical(collection, word, 20))
 
     return search
+
+
+Docs = Callable[[], Collection]
+
+
+@pytest.fixture
+def collection(index: Index) -> Docs:
+    """The collection `docs`, once it is there."""
+
+    def get() -> Collection:
+        found = index.catalogue.collection("docs")
+        assert found
+        return found
+
+    return get

@@ -21,18 +21,6 @@ Gone = Callable[..., None]
 
 
 @pytest.fixture
-def collection(index: Index) -> Callable[[], Collection]:
-    """The collection `docs`, once it is there."""
-
-    def get() -> Collection:
-        found = index.catalogue.collection("docs")
-        assert found
-        return found
-
-    return get
-
-
-@pytest.fixture
 def gone(
     index: Index, settings: Settings, entries: Entries, collection: Callable[[], Collection]
 ) -> Gone:

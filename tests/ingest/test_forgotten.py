@@ -18,7 +18,8 @@ from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import Index
 from rag_bot.ledger import Origin
-from tests.ingest.conftest import Entries, Go, drafts_here, write
+from tests.conftest import drafts_here
+from tests.ingest.conftest import Docs, Entries, Go, write
 
 TEXT = (
     "The merger with Ostrava Valves was agreed on 3 May.\n\nNobody outside the board knows the"
@@ -56,19 +57,6 @@ def secret(docs: Path, run: Go, monkeypatch: pytest.MonkeyPatch, in_process: Non
     write(docs, secret=TEXT, pump="The pump has 4 bar.", secret_2="The lease ends in March.")
     run(docs)
     return docs / "secret.txt"
-
-
-@pytest.fixture
-def collection(index: Index) -> Callable[[], Collection]:
-    def read() -> Collection:
-        found = index.catalogue.collection("docs")
-        assert found
-        return found
-
-    return read
-
-
-Docs = Callable[[], Collection]
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from ingest.rebuild import rebuild
 from ingest.repair import repair
 from ingest.report import Progress, Report
 from ingest.verify import Finding, verify
-from rag_bot.catalogue import Collection
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import Index
 from rag_bot.ledger import Origin
-from tests.ingest.conftest import Entries, Go, Search, content, write
+from tests.ingest.conftest import Docs, Entries, Go, Search, content, write
 
 pytestmark = pytest.mark.usefixtures("in_process")
 OLD = (1e9, 1e9)
@@ -29,19 +28,6 @@ def filled(docs: Path, run: Go) -> Path:
     write(docs, sub__leave="28 days of leave.", sub__fee="The fee is 5 euros.")
     run(docs)
     return docs
-
-
-@pytest.fixture
-def collection(index: Index) -> Callable[[], Collection]:
-    def read() -> Collection:
-        found = index.catalogue.collection("docs")
-        assert found
-        return found
-
-    return read
-
-
-Docs = Callable[[], Collection]
 
 
 @pytest.fixture

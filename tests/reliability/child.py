@@ -21,12 +21,11 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.worker import Job, Outcome, Recipe
     from rag_bot.catalogue import Collection
     from rag_bot.config import Settings
     from rag_bot.index import Index
@@ -359,22 +358,11 @@ def _real_embedder() -> Any:
     return Embedder.from_settings(config.load(environ={}).settings)
 
 
-def drafts_here(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]:
-    """What `ingest.worker.drafts` gives, without its process."""
-    from ingest.worker import draft
-    from rag_bot.errors import DocumentError
-
-    for job in jobs:
-        try:
-            yield job, draft(job, recipe, lambda _done, _total: None)
-        except DocumentError as error:
-            yield job, error
-
-
 def _choose_parser(parser: str) -> None:
     import multiprocessing
 
     from ingest import sync
+    from tests.conftest import drafts_here
 
     patched: Any = sync
     forking: Any = multiprocessing.get_context("fork")

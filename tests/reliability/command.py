@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Put the stand-ins in their places and run the command."""
     from ingest import sync
-    from tests.conftest import Scripted, WordEmbedder
-    from tests.reliability.child import drafts_here
+    from tests.conftest import Scripted, WordEmbedder, drafts_here
     from ui import cli
     from ui.local import Local
 

@@ -20,8 +20,7 @@ from rag_bot.catalogue import Collection, Vectors
 from rag_bot.config import Settings
 from rag_bot.index import Index
 from rag_bot.retrieve import retrieve
-from tests.conftest import Encoder, WordEmbedder
-from tests.ingest.conftest import drafts_here
+from tests.conftest import Encoder, WordEmbedder, drafts_here
 from tests.reliability.conftest import Figures
 
 ROUNDS = 5

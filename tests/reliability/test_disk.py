@@ -26,8 +26,8 @@ from rag_bot.catalogue import Collection
 from rag_bot.config import Settings, load
 from rag_bot.errors import Unavailable
 from rag_bot.index import Index, fingerprint, indexed_text
-from tests.conftest import WordEmbedder
-from tests.reliability.child import drafts_here, task_look
+from tests.conftest import WordEmbedder, drafts_here
+from tests.reliability.child import task_look
 from tests.reliability.conftest import Figures
 from tests.reliability.test_crash import assert_answers, assert_equal, words, write
 

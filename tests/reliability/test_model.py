@@ -36,8 +36,8 @@ from rag_bot.ledger import Ledger
 from rag_bot.lexical import Lexical
 from rag_bot.seal import Seal
 from rag_bot.vectors import VectorStore
-from tests.conftest import WordEmbedder
-from tests.ingest.conftest import content, drafts_here
+from tests.conftest import WordEmbedder, drafts_here
+from tests.ingest.conftest import content
 from tests.reliability.conftest import Figures
 
 STEPS = 2000

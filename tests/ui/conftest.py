@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import threading
 import time
@@ -19,11 +17,12 @@ import uvicorn
 from rag_bot import models
 from rag_bot.config import Settings, load
 from rag_bot.errors import RagBotError
+from tests.conftest import missing
 from ui.local import Local
 from ui.server import build
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    pass
 
 PATIENCE_MS = 60_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -50,13 +49,6 @@ class Served:
     def document_id(self, name: str) -> str:
         """The id of a document by its file's name."""
         return next(e.id for e in self.local.documents() if Path(e.source).name == name)
-
-
-def missing(what: str) -> None:
-    """Skips a test that can't run here; on CI nothing may be missing."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing", pytrace=False)
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="session")
@@ -94,18 +86,3 @@ def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
             yield Served(url, local, http)
         server.should_exit = True
         thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = os.environ.get("RAG_BOT_CHROMIUM") or shutil.which("chromium") or ""
-    if not Path(program).is_file():
-        missing("chromium")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield chromium
-        chromium.close()

@@ -12,8 +12,7 @@ from eval import bench, cases
 from ingest import sync
 from rag_bot import embed, generate
 from rag_bot.config import Settings
-from tests.conftest import Scripted, WordEmbedder
-from tests.reliability.child import drafts_here
+from tests.conftest import Scripted, WordEmbedder, drafts_here
 from ui import cli
 
 ANSWERS = {

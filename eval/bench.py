@@ -13,13 +13,14 @@ import platformdirs
 
 from ingest.report import Progress, Report
 from ingest.sync import PLAIN, ingest
-from rag_bot import generate
+from rag_bot import generate, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.errors import UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, fingerprint
+from rag_bot.read import Reader
 
 SHIPPED = Path(__file__).parent / "data" / "examples.jsonl"
 """Golden cases about `examples/`, written by hand."""
@@ -33,12 +34,15 @@ class Engines(NamedTuple):
 
     embedder: Callable[[], Embedder]
     generator: Callable[[], Generator]
+    reader: Callable[[], Reader | None] = lambda: None
 
 
 def engines(settings: Settings) -> Engines:
     """Those that the settings name."""
     return Engines(
-        cache(lambda: Embedder.from_settings(settings)), cache(lambda: generate.load(settings))
+        cache(lambda: Embedder.from_settings(settings)),
+        cache(lambda: generate.load(settings)),
+        cache(lambda: read.load(settings)),
     )
 
 
@@ -62,7 +66,7 @@ def over(
         watch(ingest(docs, index, loaded.embedder, settings, settings.collection, options))
         if not index.catalogue.collections():
             raise UsageError(f"no document in {', '.join(map(str, docs))}", "give another --docs")
-        yield Pipeline(settings, index, loaded.embedder, loaded.generator)
+        yield Pipeline(settings, index, *loaded)
 
 
 def pages(pipeline: Pipeline) -> dict[str, list[str]]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from statistics import mean
 
 from eval import datasets
 from eval.corpus import indexed
-from rag_bot import config
-from rag_bot.abstain import evidence
+from rag_bot import config, read
+from rag_bot.abstain import answerable, evidence
 from rag_bot.embed import Embedder
 from rag_bot.errors import RagBotError
+from rag_bot.rank import reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.types import Source
 
@@ -46,24 +47,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "foreign": pick.sample(foreign.cases, QUESTIONS),
     }
     embedder = Embedder.from_settings(settings)
-    scores: dict[str, list[float]] = {}
+    reader = read.load(settings)
+    depth = max(settings.retrieval.top_k, settings.retrieval.read)
+    floors: dict[str, list[float]] = {}
+    readings: dict[str, list[float]] = {}
     with indexed(home, settings, embedder) as (index, collection):
         names = {e.id: PurePath(e.source).name for e in index.catalogue.entries(collection)}
         for kind, cases in asked.items():
             for case in cases:
-                found = retrieve(index, embedder, collection, case.question, settings.retrieval)
-                sources = [
+                found = retrieve(
+                    index, embedder, collection, case.question, settings.retrieval, depth
+                )
+                sources: Sequence[Source] = [
                     Source(rank, hit.chunk, names[hit.chunk.document_id], "", hit.score)
                     for rank, hit in enumerate(found.hits, start=1)
                 ]
-                score = evidence(case.question, sources, found.cosine)
-                scores.setdefault(kind, []).append(score)
-    print("floor" + "".join(f"{kind:>14}" for kind in scores) + "   (share abstained)")
-    for percent in range(30, 72, 3):
+                if reader:
+                    sources = reranked(case.question, sources, reader, settings.retrieval)
+                shown = sources[: settings.retrieval.top_k]
+                floors.setdefault(kind, []).append(evidence(case.question, shown, found.cosine))
+                readings.setdefault(kind, []).append(answerable(shown) or 0.0)
+    _show("retrieval.floor", floors, range(30, 72, 3))
+    if reader:
+        _show("retrieval.answerable", readings, range(2, 98, 4))
+    return 0
+
+
+def _show(setting: str, scores: Mapping[str, Sequence[float]], percents: Iterable[int]) -> None:
+    print(f"{setting:20}" + "".join(f"{kind:>14}" for kind in scores) + "   (share abstained)")
+    for percent in percents:
         floor = percent / 100
         shares = (mean(score < floor for score in values) for values in scores.values())
-        print(f"{floor:5.2f}" + "".join(f"{share:14.3f}" for share in shares))
-    return 0
+        print(f"{floor:20.2f}" + "".join(f"{share:14.3f}" for share in shares))
 
 
 if __name__ == "__main__":

@@ -169,6 +169,7 @@ def describe(
     """The record of a run that is about to begin."""
     settings = pipeline.settings
     corpus = sorted(f"{PurePath(each.source).name} {each.sha256}" for each in entries)
+    reader = pipeline.reader()
     return Record(
         format=FORMAT,
         version=rag_bot.__version__,
@@ -188,6 +189,7 @@ def describe(
             "embedder": models.identity(
                 models.locate(settings.models.embedder, settings.models.dir)
             ),
+            "reader": reader.model_id if reader else "",
             "llm": pipeline.generator().model_id if plan.answers else "",
         },
     )
@@ -362,8 +364,7 @@ class _Places:
     def shown(self, source: Source) -> Shown:
         self._taken.add(source.chunk.document_id)
         hit = self.hit(source)
-        text = source.chunk.text
-        return Shown(source.marker, hit.chunk_id, hit.document, hit.page, hit.score, text)
+        return Shown(source.marker, hit.chunk_id, hit.document, hit.page, hit.score, source.excerpt)
 
     def verbatim(self, document_id: str, page: int, quote: str) -> bool:
         """Whether a quote stands on a page, letter for letter."""

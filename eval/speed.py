@@ -17,7 +17,7 @@ from time import perf_counter
 from eval import bench
 from ingest.report import Report
 from ingest.sync import ingest
-from rag_bot import config, generate
+from rag_bot import config, generate, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
@@ -93,10 +93,11 @@ def ask_latency(docs: Path, settings: Settings) -> dict[str, object]:
     """Time to the first token and tokens a second, models loaded; retrieval counted in."""
     embedder = Embedder.from_settings(settings)
     generator = generate.load(settings)
+    reader = read.load(settings)
     firsts, rates, totals = [], [], []
     with tempfile.TemporaryDirectory() as work, Index(Path(work)) as index:
         _run(docs, index, embedder, settings)
-        pipeline = Pipeline(settings, index, lambda: embedder, lambda: generator)
+        pipeline = Pipeline(settings, index, lambda: embedder, lambda: generator, lambda: reader)
         for question in (QUESTIONS[0], *QUESTIONS):  # the first one warms up
             start = perf_counter()
             first, last, text = 0.0, 0.0, ""

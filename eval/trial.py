@@ -109,7 +109,7 @@ class Stage:
         self.golden = cases.read(bench.SHIPPED)
         self.files = sorted(each for each in bench.EXAMPLES.iterdir() if each.is_file())
         loaded = bench.engines(settings)
-        self.embedder = loaded.embedder
+        self.embedder, self.reader = loaded.embedder, loaded.reader
         self.generators: dict[tuple[float, int], Remembering] = {}
 
     def generator(self, settings: Settings, kind: type[Remembering] = Remembering) -> Generator:
@@ -139,9 +139,9 @@ class Stage:
             first = Engines(lambda: ingesting, lambda: self.generator(settings))
             with bench.over(files, settings, first, bench.quiet, folder / "index"):
                 pass
-        loaded = Engines(self.embedder, lambda: self.generator(settings, kind))
+        loaded = Engines(self.embedder, lambda: self.generator(settings, kind), self.reader)
         with bench.over(files, settings, loaded, bench.quiet, folder / "index") as made:
-            line = pipeline(settings, made.index, loaded.embedder, loaded.generator)
+            line = pipeline(settings, made.index, *loaded)
             plan = run.Plan(self.golden, self.limit, SEED, self.answers, check=False)
             for step in run.run(plan, line, settings.collection, folder / "run"):
                 print(f"\r{name}: {step.done}/{step.total} ", end="", file=sys.stderr)

@@ -39,3 +39,12 @@ def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:
         else 0.0
     )
     return (max(0.0, cosine) + coverage) / 2
+
+
+def answerable(sources: Sequence[Source]) -> float | None:
+    """The reader's probability that some source holds the answer; None where nothing was read.
+
+    That of the likeliest source: one is enough. `retrieval.answerable` is held against it.
+    """
+    read = [source.reading.answerable for source in sources if source.reading]
+    return max(read) if read else None

@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rag_bot import prompt
-from rag_bot.abstain import REASONS, evidence
+from rag_bot import context, prompt
+from rag_bot.abstain import REASONS, answerable, evidence
 from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
 from rag_bot.index import Flipped, Index, fingerprint
+from rag_bot.rank import reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
+from rag_bot.sentences import passages
 from rag_bot.types import (
     Answer,
     Citation,
@@ -33,6 +35,7 @@ from rag_bot.verify import Verifier, citation
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
     from rag_bot.generate import Generator
+    from rag_bot.read import Reader
 
 QUOTE_FROM = 0.55
 """A passage that fits the question this well is quoted when the model's own words don't hold."""
@@ -49,11 +52,13 @@ class Pipeline:
         index: Index,
         embedder: Callable[[], Embedder],
         generator: Callable[[], Generator],
+        reader: Callable[[], Reader | None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.index = index
         self.embedder = embedder
         self.generator = generator
+        self.reader = reader
         self._known: tuple[Settings, str] | None = None
 
     def _fingerprint(self) -> str:
@@ -94,17 +99,17 @@ class Pipeline:
         yield Retrieved(query, sources)
 
         found = evidence(query, sources, cosine)
-        base = Answer(
-            question, query, "", sources, (), (), False, "", "", confidence=round(found, 4)
-        )
-        reason = self._why_not(query, sources, found)
+        read = answerable(sources)
+        confidence = round(found if read is None else read, 4)
+        base = Answer(question, query, "", sources, (), (), False, "", "", confidence=confidence)
+        reason = self._why_not(query, sources, found, read)
         if reason:
             yield _abstention(base, reason, clock)
             return
 
         generator = self.generator()
         clock.lap("load")
-        shown = prompt.fit(sources, self.settings.generation.context_tokens, generator.count)
+        shown = context.fit(sources, self.settings.generation.context_tokens, generator.count)
         draft = _Draft(query, shown, self.embedder())
         for token in draft.write(generator.stream(prompt.build(query, shown))):
             clock.mark("first_token")
@@ -146,7 +151,10 @@ class Pipeline:
         self, query: str, collection: Collection, embedder: Embedder, limit: int | None
     ) -> tuple[tuple[Source, ...], float]:
         settings = self.settings.retrieval
-        found = retrieve(self.index, embedder, collection, query, settings, limit)
+        limit = limit or settings.top_k
+        reader = self.reader()
+        enough = max(limit, settings.read) if reader else limit
+        found = retrieve(self.index, embedder, collection, query, settings, enough)
         with self.index.view():
             if not self.index.catalogue.is_live(collection):
                 raise Flipped
@@ -163,14 +171,19 @@ class Pipeline:
             )
             for rank, hit in enumerate(hits, start=1)
         )
+        if reader:
+            sources = reranked(query, sources, reader, settings)[:limit]
         return sources, found.cosine
 
-    def _why_not(self, query: str, sources: Sequence[Source], found: float) -> str:
+    def _why_not(
+        self, query: str, sources: Sequence[Source], found: float, read: float | None
+    ) -> str:
+        settings = self.settings.retrieval
         if not query:
             return "empty_question"
         if not sources:
             return "empty_collection"
-        if found < self.settings.retrieval.floor:
+        if found < settings.floor or (read is not None and read < settings.answerable):
             return "no_evidence"
         return ""
 
@@ -181,6 +194,7 @@ class _Draft:
     def __init__(self, query: str, sources: Sequence[Source], embedder: Embedder) -> None:
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
+        self._pointed = evidence_of(sources)
         self._repeated = False
         self._sound = 0
         self.text = ""
@@ -216,12 +230,15 @@ class _Draft:
                     return
 
     def quotation(self) -> Verdict | None:
-        """The passage that fits the question best, if it fits well: a claim that is its quote."""
-        found = self._verifier.closest()
-        if found is None or found[0] < QUOTE_FROM:
-            return None
-        score, passage = found
-        cited = citation(passage.source, passage.start, passage.end)
+        """What the reader pointed at, or else the passage that fits the question well."""
+        if self._pointed:
+            score, cited = self._pointed
+        else:
+            found = self._verifier.closest()
+            if found is None or found[0] < QUOTE_FROM:
+                return None
+            score, passage = found
+            cited = citation(passage.source, passage.start, passage.end)
         claim = f"The documents say: “{' '.join(cited.quote.split())}”"
         return Verdict(claim, (cited,), "supported", round(score, 4))
 
@@ -239,9 +256,29 @@ class _Draft:
         return "".join(f" [{cited.marker}]" for cited in verdict.citations)
 
     def _enough(self) -> bool:
-        rambling = [verdict.label for verdict in self.verdicts[-2:]] == ["unsupported"] * 2
+        # Where the reader has something to quote instead, one sentence that does not hold is one
+        # too many: of answers that begin so, one in five says anything that holds later on.
+        patience = 1 if self._pointed and not self.citations else 2
+        last = [verdict.label for verdict in self.verdicts[-patience:]]
+        rambling = last == ["unsupported"] * patience
         enough = len(self.verdicts) >= _MOST_CLAIMS
         return self.declined or self._repeated or rambling or enough
+
+
+def evidence_of(sources: Sequence[Source]) -> tuple[float, Citation] | None:
+    """The sentences around the words that the reader is surest of, and how sure it is."""
+    read = [(source.reading, source) for source in sources if source.reading]
+    if not read:
+        return None
+    reading, source = max(read, key=lambda each: each[0].answerable)
+    hit = [
+        span
+        for span in passages(source.chunk.text)
+        if span.start < reading.end and reading.start < span.end
+    ]
+    if not hit:
+        return None
+    return reading.answerable, citation(source, hit[0].start, hit[-1].end)
 
 
 def _loops(text: str) -> bool:

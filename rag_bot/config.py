@@ -47,6 +47,15 @@ class Models(_Section):
         "all-minilm-l6-v2",
         description="Name of a pulled model, or a folder in sentence-transformers' format",
     )
+    reader: str = Field(
+        "shipped",
+        description="shipped: the reader that comes along; a reader's folder; empty for none",
+    )
+    reranker: str = Field(
+        "",
+        description="Folder of a cross-encoder in transformers' format that ranks in the reader's "
+        "place; set retrieval.reader_weight to fit its scores",
+    )
     llm: str = Field(
         "smollm2-135m-instruct",
         description="Name of a pulled model, or a folder in transformers' format; "
@@ -73,11 +82,21 @@ class Retrieval(_Section):
     candidates: int = Field(100, ge=1, le=1000, description="Chunks taken from each retriever")
     top_k: int = Field(4, ge=1, le=50, description="Sources shown to the model")
     rrf_k: float = Field(5, gt=0, description="The constant of reciprocal rank fusion")
+    read: int = Field(12, ge=1, le=200, description="Candidates that the reader reads")
+    reader_weight: float = Field(
+        0.05, ge=0, description="What the reader's log-odds count in the ranking; 0 nothing"
+    )
     floor: float = Field(
         0.42,
         ge=0,
         le=1,
         description="Abstain when the evidence score of the best source is below this; 0 never",
+    )
+    answerable: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Abstain when the reader gives no source this probability of answering",
     )
 
 

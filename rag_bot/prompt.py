@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rag_bot.types import Message, Source
 
@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"<\|([^|<>]{1,40})\|>|</?s>|\[/?INST\]|<(?:start|end)_of_
 def build(question: str, sources: Sequence[Source]) -> list[Message]:
     """The messages for a standalone question over numbered sources."""
     shown = "\n\n".join(
-        f"[{source.marker}] {_where(source)}\n{disarm(source.chunk.text)}" for source in sources
+        f"[{source.marker}] {where(source)}\n{disarm(source.excerpt)}" for source in sources
     )
     return [
         Message("system", SYSTEM),
@@ -30,23 +30,12 @@ def build(question: str, sources: Sequence[Source]) -> list[Message]:
     ]
 
 
-def fit(sources: Sequence[Source], budget: int, count: Callable[[str], int]) -> tuple[Source, ...]:
-    """The leading sources whose text stays within `budget` tokens; always at least the first."""
-    kept: list[Source] = []
-    for source in sources:
-        budget -= count(source.chunk.text) + count(_where(source)) + 8
-        if budget < 0 and kept:
-            break
-        kept.append(source)
-    return tuple(kept)
-
-
 def disarm(text: str) -> str:
     """A text in which no chat template sees a turn begin or end."""
     return _CONTROL.sub(lambda match: re.sub(r"[<>|\[\]]", " ", match[0]), text)
 
 
-def _where(source: Source) -> str:
+def where(source: Source) -> str:
     """File, page and headings of a source, on one line."""
     heading = f", {source.chunk.heading}" if source.chunk.heading else ""
     return disarm(f"{source.document}, page {source.chunk.page_start}{heading}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rag_bot.catalogue import Collection
 from rag_bot.config import Retrieval
+from rag_bot.filler import bare
 from rag_bot.index import Index
 from rag_bot.types import ScoredChunk
 
@@ -41,7 +42,7 @@ def retrieve(
     vector = embedder.encode([query])[0]
     with index.view():
         dense = index.dense(collection, vector, candidates)
-        lexical = index.lexical(collection, query, candidates)
+        lexical = index.lexical(collection, bare(query), candidates)
     # Lexical first: where ranks tie, the words of the question decide.
     fused = fuse([lexical, dense], settings.rrf_k)
     return Found(fused[:limit], dense[0].score if dense else 0.0)

@@ -84,6 +84,23 @@ class ScoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader found in one passage for one question.
+
+    `relevance` is log-odds that the passage is about the question, `answerable` the probability
+    that it holds the answer, and `start`, `end` the offsets in the passage's text of the words
+    that answer best, whether or not they do. `span` is the log-odds of those words against "no
+    answer here".
+    """
+
+    relevance: float
+    answerable: float
+    start: int
+    end: int
+    span: float
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
@@ -95,7 +112,9 @@ class Message:
 class Source:
     """A chunk as shown to the model under a number.
 
-    `document` is the file's name for people, `source` its full path.
+    `document` is the file's name for people, `source` its full path. `reading` is what the reader
+    found in the chunk, where there is one. `shown` are the slices of the chunk's text that the
+    model is shown; none stands for the whole.
     """
 
     marker: int
@@ -103,6 +122,14 @@ class Source:
     document: str
     source: str
     score: float
+    reading: Reading | None = None
+    shown: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def excerpt(self) -> str:
+        """The text that the model is shown."""
+        text = self.chunk.text
+        return " … ".join(text[a:b] for a, b in self.shown) if self.shown else text
 
 
 @dataclass(frozen=True, slots=True)

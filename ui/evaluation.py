@@ -257,7 +257,7 @@ def _pipeline(options: argparse.Namespace, settings: Settings) -> Iterator[Pipel
             yield pipeline
         return
     with Index(settings.data_dir, wait=options.wait) as index:
-        yield Pipeline(settings, index, loaded.embedder, loaded.generator)
+        yield Pipeline(settings, index, *loaded)
 
 
 def _examples() -> Path:

@@ -28,6 +28,7 @@ from ui.upload import keep
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
     from rag_bot.generate import Generator
+    from rag_bot.read import Reader
 
 
 class Local:
@@ -41,6 +42,7 @@ class Local:
             self.index,
             lambda: self._loaded("_embedder"),
             lambda: self._loaded("_generator"),
+            lambda: self._loaded("_reader"),
         )
         # One lock: a question that comes during the warm-up waits, and loads nothing twice.
         self._loading = threading.RLock()
@@ -64,9 +66,16 @@ class Local:
 
         return generate.load(self.settings)
 
+    @cached_property
+    def _reader(self) -> Reader | None:
+        from rag_bot import read
+
+        return read.load(self.settings)
+
     def warm_up(self) -> None:
-        """Load both models now, so that the first question does not wait for them."""
+        """Load the models now, so that the first question does not wait for them."""
         self.pipeline.embedder().encode(["warm up"])
+        self.pipeline.reader()
         self.pipeline.generator()
 
     def _loaded(self, model: str) -> Any:

@@ -16,6 +16,7 @@ from rag_bot.types import (
     Citation,
     Event,
     Finished,
+    Reading,
     Retrieved,
     Source,
     Token,
@@ -76,7 +77,14 @@ def answer_from_json(data: Line) -> Answer:
 
 def source_from_json(data: Line) -> Source:
     """A `Source` from `dataclasses.asdict` of one."""
-    return Source(**{**data, "chunk": Chunk(**data["chunk"])})
+    return Source(
+        **{
+            **data,
+            "chunk": Chunk(**data["chunk"]),
+            "reading": Reading(**data["reading"]) if data["reading"] else None,
+            "shown": tuple((start, end) for start, end in data["shown"]),
+        }
+    )
 
 
 def error_to_json(error: RagBotError) -> Line:

@@ -25,25 +25,6 @@ def test_the_prompt_shows_numbered_sources_and_the_question(source: Make) -> Non
     )
 
 
-def words(text: str) -> int:
-    return len(text.split())
-
-
-def test_sources_are_kept_while_they_fit(source: Make) -> None:
-    """Each costs 10 words, 3 for `a.txt, page 1` and 8 around it: 21."""
-    sources = [source(n, "word " * 10) for n in (1, 2, 3)]
-    assert prompt.fit(sources, 63, words) == tuple(sources)
-    assert prompt.fit(sources, 62, words) == tuple(sources[:2])
-    assert prompt.fit(sources, 42, words) == tuple(sources[:2])
-    assert prompt.fit(sources, 41, words) == tuple(sources[:1])
-
-
-def test_the_first_source_is_shown_however_long(source: Make) -> None:
-    sources = [source(1, "word " * 500), source(2, "short")]
-    assert prompt.fit(sources, 100, words) == (sources[0],)
-    assert prompt.fit([], 100, words) == ()
-
-
 @pytest.mark.parametrize(
     "evil",
     [

@@ -1,0 +1,40 @@
+"""The fused ranking, read again: the best candidates in the order the reader gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from rag_bot.config import Retrieval
+from rag_bot.types import Reading, Source
+
+if TYPE_CHECKING:
+    from rag_bot.read import Reader
+
+
+def reranked(
+    query: str, sources: Sequence[Source], reader: Reader, settings: Retrieval
+) -> tuple[Source, ...]:
+    """All sources, the leading `settings.read` of them read and reordered; numbered anew."""
+    read, rest = sources[: settings.read], sources[settings.read :]
+    readings = reader.read(query, [(header(source), source.chunk.text) for source in read])
+    scored = [
+        (score(source.score, reading, settings.reader_weight), replace(source, reading=reading))
+        for source, reading in zip(read, readings, strict=True)
+    ]
+    scored.sort(key=lambda each: each[0], reverse=True)
+    ordered = [*(source for _, source in scored), *rest]
+    return tuple(replace(source, marker=n) for n, source in enumerate(ordered, start=1))
+
+
+def header(source: Source) -> str:
+    """Where a passage stands, for the reader: its file and the headings above it."""
+    name = PurePath(source.document).stem.replace("_", " ")
+    return f"{name} > {source.chunk.heading}" if source.chunk.heading else name
+
+
+def score(fused: float, reading: Reading, weight: float) -> float:
+    """What a candidate is ranked by: how retrieval fused it, and what the reader says."""
+    return fused + weight * reading.relevance

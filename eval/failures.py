@@ -27,12 +27,12 @@ class Cause(StrEnum):
 REMEDIES = {
     Cause.NOT_PARSED: "look at the file with `ingest status`: a scan needs OCR",
     Cause.NOT_RETRIEVED: "try another embedder, or other chunk sizes with `ingest rebuild`",
-    Cause.RANKED_LOW: "raise retrieval.top_k, or rerank",
+    Cause.RANKED_LOW: "raise retrieval.read or retrieval.top_k, or set models.reranker",
     Cause.CUT: "raise generation.context_tokens",
-    Cause.WRONG_ABSTENTION: "lower retrieval.floor, or fine-tune the model",
+    Cause.WRONG_ABSTENTION: "lower retrieval.answerable or retrieval.floor, or fine-tune the model",
     Cause.WRONG_GENERATION: "fine-tune the model, or use a larger one",
     Cause.WRONG_CITATION: "look at the rows: two pages may say the same",
-    Cause.SHOULD_ABSTAIN: "raise retrieval.floor, or fine-tune the model",
+    Cause.SHOULD_ABSTAIN: "raise retrieval.answerable, or fine-tune the model",
 }
 """What a user can do about each."""
 

@@ -28,6 +28,7 @@ from finetune.spans import Lesson
 from rag_bot import config, encoder, models, read
 from rag_bot.encoder import Batch, Logits, Network, Pairs
 from rag_bot.errors import UsageError
+from rag_bot.read import Calibration
 
 MIX = {
     "squad-v2": 9300,
@@ -278,6 +279,8 @@ def train(
         },
         out / read.WEIGHTS,
     )
+    card = {"base": folder.name, "calibration": asdict(Calibration()), "recipe": asdict(recipe)}
+    (out / read.CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 

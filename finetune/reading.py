@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,7 +23,9 @@ from eval.metrics.auroc import auroc
 from eval.metrics.squad import exact_match, f1
 from finetune.spans import Lesson, squad_form
 from rag_bot import config, read
+from rag_bot.encoder import packed
 from rag_bot.read import Calibration, MiniReader
+from rag_bot.sentences import sentences
 from rag_bot.types import Reading
 
 
@@ -109,8 +113,6 @@ def scores(asked: Sequence[Asked], threshold: float) -> dict[str, float]:
 
 def _sentence(each: Asked) -> str:
     """The quote: the sentences that the span lies in."""
-    from rag_bot.sentences import sentences
-
     start, end = each.reading.start, each.reading.end
     text = each.lesson.passage
     return " ".join(text[a:b] for a, b in sentences(text) if a < end and start < b)
@@ -123,14 +125,27 @@ def best_threshold(asked: Sequence[Asked]) -> float:
     )
 
 
+def pack(folder: Path, out: Path) -> None:
+    """Write a reader with int8 matrices; its card is copied."""
+    from safetensors.torch import load_file, save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(packed(load_file(folder / read.WEIGHTS)), out / read.WEIGHTS)
+    shutil.copy(folder / read.CARD, out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m finetune.reading", description=__doc__)
     parser.add_argument("--reader", type=Path, default=read.SHIPPED)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--settle", action="store_true", help="fit on val-v2 and write the card")
+    parser.add_argument("--pack", type=Path, help="write the reader there as int8, half the size")
     parser.add_argument("--test", action="store_true", help="measure test-v2 too")
     options = parser.parse_args(arguments)
+    if options.pack:
+        pack(options.reader, options.pack)
+        return 0
     reader = MiniReader(options.reader, config.load().settings)
     card_file = options.reader / read.CARD
     card = json.loads(card_file.read_text("utf-8"))
@@ -162,8 +177,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _logit(p: float) -> float:
-    import math
-
     p = min(max(p, 1e-6), 1 - 1e-6)
     return math.log(p / (1 - p))
 

@@ -6,7 +6,7 @@ Devlin et al., "BERT", 2019 (span extraction and its null answer at [CLS]); Rajp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 MAX_PIECES = 384
 """Word pieces of a question and its passage together; a longer passage is cut at its end."""
 _QUESTION_PIECES = 96
+_SCALE = ".scale"
 
 
 class Logits(NamedTuple):
@@ -49,6 +50,28 @@ class Network(nn.Module):
         starts, ends = self.span(hidden).float().unbind(-1)
         relevance, answerable = self.judge(hidden[:, 0]).float().unbind(-1)
         return Logits(starts, ends, relevance, answerable)
+
+
+def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights at half the size of float16: each row of a matrix as int8 with its own scale."""
+    small: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if value.ndim != 2:
+            small[name] = value.to(torch.float16).contiguous()
+            continue
+        scale = value.float().abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
+        small[name] = (value.float() / scale).round().to(torch.int8).contiguous()
+        small[name + _SCALE] = scale.contiguous()
+    return small
+
+
+def unpacked(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse, in float32; weights that were never packed are only widened."""
+    return {
+        name: value.float() * weights[name + _SCALE] if value.dtype == torch.int8 else value.float()
+        for name, value in weights.items()
+        if not name.endswith(_SCALE)
+    }
 
 
 class Batch(NamedTuple):

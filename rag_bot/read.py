@@ -47,14 +47,30 @@ class Reader(Protocol):
 
 def load(settings: Settings) -> Reader | None:
     """The configured reader, or None if there is none. Raises ModelMissing or ModelBroken."""
-    if not settings.models.reader:
+    folder = located(settings)
+    if folder is None:
         return None
-    folder = SHIPPED if settings.models.reader == "shipped" else Path(settings.models.reader)
     use_threads(settings.models.threads)
-    reader = MiniReader(folder.expanduser(), settings)
+    reader = MiniReader(folder, settings)
     if not settings.models.reranker:
         return reader
     return Reranking(reader, Path(settings.models.reranker).expanduser())
+
+
+def located(settings: Settings) -> Path | None:
+    """The configured reader's folder, looked at but not loaded; None if there is none.
+
+    Raises ModelMissing or ModelBroken.
+    """
+    if not settings.models.reader:
+        return None
+    folder = SHIPPED if settings.models.reader == "shipped" else Path(settings.models.reader)
+    folder = folder.expanduser()
+    models.locate(_card(folder)["base"], settings.models.dir)
+    if not (folder / WEIGHTS).is_file():
+        raise ModelMissing(f"no {WEIGHTS} in {folder}", "set models.reader to a reader's folder")
+    models.check_safetensors(folder / WEIGHTS)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +98,11 @@ class MiniReader:
         import transformers
         from safetensors.torch import load_file
 
-        from rag_bot.encoder import Network, Pairs
+        from rag_bot.encoder import Network, Pairs, unpacked
 
         card = _card(folder)
         base = models.locate(card["base"], settings.models.dir)
         weights = folder / WEIGHTS
-        models.check_safetensors(weights)
         transformers.utils.logging.disable_progress_bar()
         self.model_id = f"{folder.name}:{sha256_of(weights)[:16]}"
         self.calibration = Calibration(**card["calibration"])
@@ -97,9 +112,7 @@ class MiniReader:
                 base, local_files_only=True, use_safetensors=True, add_pooling_layer=False
             )
             self._network = Network(bert, bert.config.hidden_size)
-            left = self._network.load_state_dict(
-                {name: value.float() for name, value in load_file(weights).items()}, strict=False
-            )
+            left = self._network.load_state_dict(unpacked(load_file(weights)), strict=False)
         except Exception as error:  # whatever the libraries raise on files they can't read
             raise ModelBroken(
                 f"the reader in {folder} can't be loaded: {error}", "check models.reader"

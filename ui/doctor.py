@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rag_bot import models
+from rag_bot import models, read
 from rag_bot.config import Loaded, Settings
 from rag_bot.errors import RagBotError, Unavailable
 from rag_bot.index import fingerprint, owner
@@ -31,6 +31,7 @@ def examine(loaded: Loaded) -> Iterator[Finding]:
     checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("python", _python),
         ("embedder", lambda s: _model(s, s.models.embedder)),
+        ("reader", _reader),
         ("llm", _llm),
         ("data directory", _data_dir),
         ("index", _index),
@@ -52,6 +53,11 @@ def _model(settings: Settings, name: str) -> str:
     place = models.locate(name, settings.models.dir)
     models.verify(place, deep=True)
     return f"{name}, whole, in {place}"
+
+
+def _reader(settings: Settings) -> str:
+    folder = read.located(settings)
+    return f"whole, in {folder}" if folder else "none: models.reader is empty"
 
 
 def _llm(settings: Settings) -> str:

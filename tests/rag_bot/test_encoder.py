@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from rag_bot.encoder import MAX_PIECES, Pairs
+from rag_bot.encoder import MAX_PIECES, Pairs, packed, unpacked
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,21 @@ def test_a_long_text_is_cut_and_a_long_question_too(pairs: Pairs) -> None:
 def test_nothing_to_read_is_nothing_inside(pairs: Pairs) -> None:
     batch = pairs.encode([("", "", "")])
     assert not batch.inside.any()
+
+
+def test_packed_weights_are_small_and_close() -> None:
+    torch.manual_seed(0)
+    weights = {"a": torch.randn(40, 30) * 5, "b": torch.randn(7), "zero": torch.zeros(3, 3)}
+    small = packed(weights)
+    assert small["a"].dtype == torch.int8
+    again = unpacked(small)
+    assert set(again) == set(weights)
+    steps = weights["a"].abs().amax(dim=1, keepdim=True) / 127
+    assert ((again["a"] - weights["a"]).abs() <= steps / 2 + 1e-6).all()
+    assert torch.equal(again["zero"], weights["zero"])
+    assert torch.allclose(again["b"], weights["b"], atol=1e-3)
+
+
+def test_what_was_never_packed_is_only_widened() -> None:
+    half = {"a": torch.ones(2, 2, dtype=torch.float16)}
+    assert unpacked(half)["a"].dtype == torch.float32

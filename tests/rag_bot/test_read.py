@@ -97,13 +97,24 @@ def test_no_reader_is_a_choice(settings: Settings) -> None:
     assert read.load(none) is None
 
 
+def load(folder: Path, settings: Settings) -> read.Reader | None:
+    changed = settings.models.model_copy(update={"reader": str(folder)})
+    return read.load(settings.model_copy(update={"models": changed}))
+
+
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(read.SHIPPED, tmp_path / "reader"))
 
 
 def test_the_reader_is_known_by_its_weights(copied: Path, settings: Settings) -> None:
-    assert MiniReader(copied, settings).model_id.startswith("reader:")
+    loaded = load(copied, settings)
+    assert loaded is not None
+    assert loaded.model_id.startswith("reader:")
+    weights = copied / read.WEIGHTS
+    weights.unlink()
+    with pytest.raises(ModelMissing, match=r"no reader\.safetensors"):
+        load(copied, settings)
 
 
 def test_a_broken_reader_is_named(copied: Path, settings: Settings) -> None:
@@ -111,21 +122,21 @@ def test_a_broken_reader_is_named(copied: Path, settings: Settings) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
     with pytest.raises(ModelBroken, match=r"reader\.safetensors is cut short"):
-        MiniReader(copied, settings)
+        load(copied, settings)
     weights.write_bytes(whole)
     (copied / read.CARD).write_text("{}")
     with pytest.raises(ModelBroken, match=r"reader\.json can't be read"):
-        MiniReader(copied, settings)
+        load(copied, settings)
     (copied / read.CARD).unlink()
     with pytest.raises(ModelBroken, match=r"reader\.json can't be read"):
-        MiniReader(copied, settings)
+        load(copied, settings)
 
 
 def test_a_reader_without_its_base_is_refused(copied: Path, settings: Settings) -> None:
     card = json.loads((copied / read.CARD).read_text())
     (copied / read.CARD).write_text(json.dumps({**card, "base": "nothing"}))
     with pytest.raises(ModelMissing):
-        MiniReader(copied, settings)
+        load(copied, settings)
 
 
 def test_weights_of_something_else_are_refused(
@@ -133,7 +144,7 @@ def test_weights_of_something_else_are_refused(
 ) -> None:
     shutil.copy(embedder_folder / "model.safetensors", copied / read.WEIGHTS)
     with pytest.raises(ModelBroken, match="is not a reader"):
-        MiniReader(copied, settings)
+        load(copied, settings)
 
 
 @pytest.fixture(scope="module")

@@ -76,9 +76,7 @@ def ours(model: Path) -> Ingest:
 
             def find(question: str, count: int) -> list[Place]:
                 found = retrieve(index, embedder, collection, question, settings.retrieval, count)
-                return [
-                    (names[hit.chunk.document_id], hit.chunk.page_start) for hit in found.hits
-                ]
+                return [(names[hit.chunk.document_id], hit.chunk.page_start) for hit in found.hits]
 
             yield find
 

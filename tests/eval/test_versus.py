@@ -25,7 +25,7 @@ def run(ingest_s: float, *found: list[Place], query_s: tuple[float, ...] = (0.1,
     return Run(2.0, ingest_s, query_s, tuple(tuple(each) for each in found), 500.0, 3.0)
 
 
-def tested(name: str, *runs: Run) -> Tested:
+def with_runs(name: str, *runs: Run) -> Tested:
     return Tested(name, SYSTEMS[name], Path(), list(runs))
 
 
@@ -39,7 +39,10 @@ def test_times_and_sizes_are_set_against_ours(case: MakeCase) -> None:
     asked = [case("a", ("a.pdf", 1))]
     here: list[Place] = [("a.pdf", 1)]
     table = versus.compare(
-        [tested("ours", run(4, here), run(8, here)), tested("txtai", run(2, here), run(16, here))],
+        [
+            with_runs("ours", run(4, here), run(8, here)),
+            with_runs("txtai", run(2, here), run(16, here)),
+        ],
         asked,
         pages=8,
     )
@@ -86,7 +89,7 @@ def test_the_ratio_of_quality_is_of_means_and_has_an_interval(case: MakeCase) ->
     half = run(1, [("a.pdf", 1)], [("a.pdf", 1)])
     no_pages = run(1, [("a.pdf", None)], [("b.pdf", None)])
     table = versus.compare(
-        [tested("ours", both), tested("txtai", half), tested("haiku", no_pages)], asked, 1
+        [with_runs("ours", both), with_runs("txtai", half), with_runs("haiku", no_pages)], asked, 1
     )
     row = table["recall@5, pages"]["systems"]
     assert row["ours"]["value"] == Spread(1, 1, 1)
@@ -97,8 +100,8 @@ def test_the_ratio_of_quality_is_of_means_and_has_an_interval(case: MakeCase) ->
 
 def test_a_system_that_failed_is_in_no_table(case: MakeCase) -> None:
     here: list[Place] = [("a.pdf", 1)]
-    gone = replace(tested("haiku"), failed="no network")
-    table = versus.compare([tested("ours", run(1, here)), gone], [case("a", ("a.pdf", 1))], 1)
+    gone = replace(with_runs("haiku"), failed="no network")
+    table = versus.compare([with_runs("ours", run(1, here)), gone], [case("a", ("a.pdf", 1))], 1)
     assert all(set(row["systems"]) == {"ours"} for row in table.values())
 
 

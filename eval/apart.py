@@ -6,8 +6,10 @@ memory that is its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -59,11 +61,14 @@ def run(python: Path, module: str, task: Mapping[str, object], patience: float) 
                 stderr=subprocess.STDOUT,
                 cwd=work,
                 env=environ,
+                start_new_session=True,
             )
             try:
                 peak = _watch(process, patience)
             finally:
-                process.kill()
+                # With all that it started.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if process.returncode or not got.is_file():
             raise Unavailable(_last_words(said))

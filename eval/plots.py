@@ -131,7 +131,8 @@ def plots(rows: Sequence[Row]) -> list[Plot]:
 def ratios(title: str, rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
     """Each metric's ratios by system, with their spread `(middle, low, high)`, as an SVG file.
 
-    1 is the system that all are compared with. What is not above 0 is left out: a logarithm.
+    1 is the system that all are compared with. A logarithm knows no 0: a middle of 0 is left out,
+    and a spread that reaches far down ends at a tenth of its middle.
     """
     return _file(title, _ratios, rows)
 
@@ -440,13 +441,13 @@ def _ratios(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> _Dr
         known = [
             (place, row[system])
             for place, row in enumerate(rows.values())
-            if system in row and min(row[system]) > 0
+            if system in row and row[system][0] > 0
         ]
         places = [place + offset for place, _ in known]
         middles = [middle for _, (middle, _, _) in known]
         axes.hlines(
             places,
-            [low for _, (_, low, _) in known],
+            [max(low, middle / 10) for _, (middle, low, _) in known],
             [high for _, (_, _, high) in known],
             color=_QUIET,
             linewidth=2,

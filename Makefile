@@ -2,12 +2,14 @@
 # make install  .venv with pinned dependencies, and the models in the user's cache
 # make test     format, lint, types, floors, tests
 # make reliability   kills, full disks, hostile files, churn and clocks, in many rounds
+# make bench    side by side with LlamaIndex, LangChain, txtai and haiku.rag, which it installs apart;
+#               BENCH="--docs DIR --cases FILE --json" and the like go to `python -m eval.versus`
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DOCS ?= examples
 BIN := .venv/bin
 
-.PHONY: demo install test reliability format clean
+.PHONY: demo install test reliability bench format clean
 
 demo: install
 	@# Status 1 says that some files failed: they are named, and the rest is worth asking about.
@@ -35,9 +37,12 @@ test: install
 reliability: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/reliability --full --numprocesses 2 --dist worksteal
 
+bench: install
+	$(BIN)/python -m eval.versus $(BENCH)
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .bench-venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

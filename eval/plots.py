@@ -10,8 +10,8 @@ import html
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -58,8 +58,14 @@ _STYLE = {
     "ytick.labelcolor": _QUIET,
     "figure.facecolor": "none",
 }
+_ALONE = "--ink:#1f2430;--quiet:#5d6677;--line:#dfe3ea;--accent:#1d5fbf;--warn:#c05a1c"
+"""The light colours of `data/report.css`, for a plot that has no page around it."""
+_MARKERS = "osD^vP"
 _SHORTEST = 1e-3
 """Seconds. What is shorter is drawn as this: a logarithm knows no 0."""
+
+
+T = TypeVar("T")
 
 
 class Plot(NamedTuple):
@@ -122,6 +128,20 @@ def plots(rows: Sequence[Row]) -> list[Plot]:
     ]
 
 
+def ratios(title: str, rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
+    """Each metric's ratios by system, with their spread `(middle, low, high)`, as an SVG file.
+
+    1 is the system that all are compared with. A logarithm knows no 0: a middle of 0 is left out,
+    and a spread that reaches far down ends at a tenth of its middle.
+    """
+    return _file(title, _ratios, rows)
+
+
+def growth(title: str, lines: Mapping[str, Mapping[int, float]]) -> str:
+    """Each line's seconds by number of chunks, as an SVG file."""
+    return _file(title, _growth, lines)
+
+
 def latencies(rows: Sequence[Row]) -> dict[str, Latency]:
     """Seconds by stage, the total last, of the cases that ran."""
     timings = [row.timings for row in rows if not row.error]
@@ -177,6 +197,13 @@ def _plot(
         if drawn is None:
             return Plot(title, about, "", missing)
         return Plot(title, about, _svg(drawn))
+
+
+def _file(title: str, draw: Callable[[T], _Drawn], given: T) -> str:
+    with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": title}]):
+        svg = _svg(draw(given))
+    style = f'style="{_ALONE};background:#fff;font-family:sans-serif"'
+    return svg.replace("<svg", f"<svg {style}", 1)
 
 
 def _svg(drawn: _Drawn) -> str:
@@ -402,3 +429,64 @@ def _latency(rows: Sequence[Row]) -> _Drawn | None:
         f"{stage} {duration(each.p50)} and {duration(each.p95)}" for stage, each in stages.items()
     )
     return _Drawn(figure, f"Median and 95th percentile by stage: {said}.")
+
+
+def _ratios(rows: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> _Drawn:
+    systems = list(dict.fromkeys(system for row in rows.values() for system in row))
+    figure, axes = _axes(1.2 + 0.55 * len(rows))
+    said = []
+    for number, system in enumerate(systems):
+        marker = _MARKERS[number % len(_MARKERS)]
+        offset = (number - (len(systems) - 1) / 2) * 0.6 / max(len(systems), 1)
+        known = [
+            (place, row[system])
+            for place, row in enumerate(rows.values())
+            if system in row and row[system][0] > 0
+        ]
+        places = [place + offset for place, _ in known]
+        middles = [middle for _, (middle, _, _) in known]
+        axes.hlines(
+            places,
+            [max(low, middle / 10) for _, (middle, low, _) in known],
+            [high for _, (_, _, high) in known],
+            color=_QUIET,
+            linewidth=2,
+        )
+        colour = _WARN if number % 2 else _ACCENT
+        axes.plot(middles, places, marker, color=colour, markersize=6, label=system)
+        titles = list(rows)
+        said += [f"{system} {titles[place]} {middle:.2f}" for place, (middle, _, _) in known]
+    axes.axvline(1, color=_QUIET, linewidth=1, linestyle=(0, (2, 3)))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.tick_params(axis="y", length=0, labelcolor=_INK)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.set_xlabel("theirs to ours")
+    figure.legend(loc="outside upper center", ncols=max(len(systems), 1), frameon=False)
+    return _Drawn(figure, f"Ratios to ours: {', '.join(said)}.")
+
+
+def _growth(lines: Mapping[str, Mapping[int, float]]) -> _Drawn:
+    figure, axes = _axes()
+    said = []
+    for number, (name, points) in enumerate(lines.items()):
+        seconds = [max(each, _SHORTEST) for each in points.values()]
+        colour = _WARN if number % 2 else _ACCENT
+        marker = _MARKERS[number % len(_MARKERS)]
+        axes.plot(list(points), seconds, color=colour, linewidth=2, marker=marker, label=name)
+        said += [f"{name} {duration(each)} at {size:,}" for size, each in points.items()]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    sizes = sorted({size for points in lines.values() for size in points})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("chunks in the index")
+    figure.legend(loc="outside upper center", ncols=len(lines), frameon=False)
+    return _Drawn(figure, f"Seconds by number of chunks: {', '.join(said)}.")

@@ -1,0 +1,188 @@
+"""What more chunks cost: `python -m eval.versus --growth 1000 10000 100000` asks for this.
+
+The texts are sentences of real documents, drawn at random; the vectors are random and of unit
+length, for to embed 100,000 chunks takes hours here. They go in by the code that an ingest uses.
+Random vectors have no neighbours worth the name, so what is found means nothing; how long the
+search takes, and what it needs, is what is measured.
+
+An index is built in one process and asked in another, which opens it as a restart would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eval import apart
+from eval.systems import SHOWN, WARM_UP
+from ingest.sync import ingest
+from rag_bot import config
+from rag_bot.catalogue import Collection, Prepared, chunk_id, document_id
+from rag_bot.config import Settings
+from rag_bot.embed import Embedder
+from rag_bot.index import Index, fingerprint
+from rag_bot.retrieve import retrieve
+from rag_bot.types import PAGE_SEPARATOR, Chunk, Document, Page
+
+SENTENCES = 6
+"""A chunk's, about as long as one of a real document."""
+CHUNKS, PAGE_CHUNKS = 100, 5
+"""Of a document and of a page."""
+
+
+class Grown(NamedTuple):
+    """One size. `query_s`: all questions of all repeats. `add_s`: a document ingested, per repeat.
+
+    `memory_mb` is the peak of the process that answers, before it adds; `build_memory_mb` that of
+    the one that built the index.
+    """
+
+    chunks: int
+    build_s: float
+    build_memory_mb: float
+    disk_mb: float
+    open_s: tuple[float, ...]
+    query_s: tuple[float, ...]
+    add_s: tuple[float, ...]
+    memory_mb: float
+
+
+def grow(
+    chunks: int,
+    sentences: Sequence[str],
+    questions: Sequence[str],
+    model: Path,
+    repeats: int,
+    patience: float,
+    seed: int = 0,
+) -> Grown:
+    """Build an index of so many chunks and ask it, `repeats` times in a new process each.
+
+    Raises Unavailable when a process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="rag-bot-growth-") as scratch:
+        task = {"data": f"{scratch}/index", "model": str(model), "seed": seed}
+        task |= {"chunks": chunks, "sentences": sentences, "questions": questions}
+        here = Path(sys.executable)
+        built = apart.run(here, "eval.growth", {"do": "build", **task}, patience)
+        disk_mb = apart.folder_mb(Path(scratch, "index"))
+        asked = []
+        for number in range(repeats):
+            file = Path(scratch, f"new-{number}.txt")
+            # Of a text known already nothing would be embedded.
+            file.write_text("\n".join(_drawn(sentences, random.Random(-1 - number), 40)), "utf-8")
+            more = {"do": "ask", "file": str(file), **task}
+            asked.append(apart.run(here, "eval.growth", more, patience).result)
+    return Grown(
+        chunks,
+        built.result["build_s"],
+        built.memory_mb,
+        disk_mb,
+        tuple(each["open_s"] for each in asked),
+        tuple(seconds for each in asked for seconds in each["query_s"]),
+        tuple(each["add_s"] for each in asked),
+        max(each["memory_mb"] for each in asked),
+    )
+
+
+def answer(task: dict[str, Any]) -> dict[str, Any]:
+    """The side in the process: `build` or `ask`."""
+    flags = {"models.embedder": task["model"], "data_dir": task["data"]}
+    settings = config.load(flags=flags, environ={}).settings
+    return _build(task, settings) if task["do"] == "build" else _ask(task, settings)
+
+
+def made_up(
+    collection: Collection, chunks: int, sentences: Sequence[str], dimension: int, seed: int
+) -> Iterator[Prepared]:
+    """Documents ready for the index, so many chunks in all: the same for the same seed."""
+    for number in range(-(-chunks // CHUNKS)):
+        chance = random.Random(f"{seed} {number}")
+        count = min(CHUNKS, chunks - number * CHUNKS)
+        texts = [" ".join(_drawn(sentences, chance, SENTENCES)) for _ in range(count)]
+        starts = range(0, count, PAGE_CHUNKS)
+        pages = ["\n".join(texts[start : start + PAGE_CHUNKS]) for start in starts]
+        source = f"/made-up/{number:05}.txt"
+        sha256 = hashlib.sha256(PAGE_SEPARATOR.join(pages).encode()).hexdigest()
+        document = Document(
+            id=document_id(collection.name, source, sha256, collection.fingerprint),
+            source=source,
+            sha256=sha256,
+            pages=tuple(Page(place, text) for place, text in enumerate(pages, start=1)),
+        )
+        cut: list[Chunk] = []
+        start = 0
+        for ordinal, text in enumerate(texts):
+            page = 1 + ordinal // PAGE_CHUNKS
+            end = start + len(text)
+            name = chunk_id(document.id, ordinal)
+            cut.append(Chunk(name, document.id, text, page, page, start, end))
+            start = end + 1  # a line's end within a page, a form feed between two
+        vectors = np.random.default_rng((seed, number)).standard_normal((count, dimension))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield Prepared(document, tuple(cut), vectors.astype(np.float32), 1, 1, "text/plain")
+
+
+def _build(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    dimension = Embedder.from_settings(settings).dimension
+    begun = perf_counter()
+    with Index(settings.data_dir) as index:
+        collection = index.make_collection(settings.collection, fingerprint(settings))
+        batch: list[Prepared] = []
+        held = 0
+        documents = made_up(collection, task["chunks"], task["sentences"], dimension, task["seed"])
+        for each in documents:
+            batch.append(each)
+            held += len(each.chunks)
+            if held >= settings.ingest.batch_chunks:
+                index.add(collection, batch)
+                batch, held = [], 0
+        if batch:
+            index.add(collection, batch)
+    return {"build_s": perf_counter() - begun}
+
+
+def _ask(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    embedder = Embedder.from_settings(settings)
+    embedder.encode([WARM_UP])
+    begun = perf_counter()
+    with Index(settings.data_dir) as index:
+        collection = index.collection(settings.collection, fingerprint(settings))
+
+        def seconds(question: str) -> float:
+            begun = perf_counter()
+            retrieve(index, embedder, collection, question, settings.retrieval, SHOWN)
+            return perf_counter() - begun
+
+        seconds(task["questions"][0])  # opens the caches
+        open_s = perf_counter() - begun
+        query_s = [seconds(question) for question in task["questions"]]
+        # Linux counts in units of 1,024 bytes.
+        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        *_, report = ingest(
+            [Path(task["file"])], index, lambda: embedder, settings, settings.collection
+        )
+        assert report.complete, "the new document was not indexed"
+    return {
+        "open_s": open_s,
+        "query_s": query_s,
+        "memory_mb": memory_mb,
+        "add_s": report.seconds,
+    }
+
+
+def _drawn(sentences: Sequence[str], chance: random.Random, count: int) -> list[str]:
+    return [chance.choice(sentences) for _ in range(count)]
+
+
+if __name__ == "__main__":
+    sys.exit(apart.main(sys.argv[1:], answer))

@@ -52,17 +52,19 @@ class System(NamedTuple):
     note: str = ""
 
 
-def ours(model: Path) -> Ingest:
+def ours(model: Path, reader: str = "") -> Ingest:
     """`ingest` and hybrid retrieval, with the settings' defaults."""
     from ingest.sync import ingest as ingest_documents
-    from rag_bot import config
+    from rag_bot import config, generate, read
+    from rag_bot.answer import Pipeline
     from rag_bot.embed import Embedder
-    from rag_bot.index import Index, fingerprint
-    from rag_bot.retrieve import retrieve
+    from rag_bot.index import Index
 
-    settings = config.load(flags={"models.embedder": str(model)}, environ={}).settings
+    flags = {"models.embedder": str(model), "models.reader": reader}
+    settings = config.load(flags=flags, environ={}).settings
     embedder = Embedder.from_settings(settings)
     embedder.encode([WARM_UP])
+    loaded = read.load(settings)
 
     @contextmanager
     def ingest(docs: Path, work: Path) -> Iterator[Find]:
@@ -70,17 +72,22 @@ def ours(model: Path) -> Ingest:
             *_, _report = ingest_documents(
                 [docs], index, lambda: embedder, settings, settings.collection
             )
-            collection = index.collection(settings.collection, fingerprint(settings))
-            entries = index.catalogue.entries(collection)
-            names = {entry.id: PurePath(entry.source).name for entry in entries}
+            pipeline = Pipeline(
+                settings, index, lambda: embedder, lambda: generate.load(settings), lambda: loaded
+            )
 
             def find(question: str, count: int) -> list[Place]:
-                found = retrieve(index, embedder, collection, question, settings.retrieval, count)
-                return [(names[hit.chunk.document_id], hit.chunk.page_start) for hit in found.hits]
+                found = pipeline.search(question, limit=count)
+                return [(source.document, source.chunk.page_start) for source in found]
 
             yield find
 
     return ingest
+
+
+def ours_read(model: Path) -> Ingest:
+    """The same with the reader, which is what users get."""
+    return ours(model, "shipped")
 
 
 def llamaindex(model: Path) -> Ingest:
@@ -224,7 +231,8 @@ def haiku(model: Path) -> Ingest:
 
 
 SYSTEMS: Mapping[str, System] = {
-    "ours": System("rag-bot", ours),
+    "ours": System("rag-bot, no reader", ours),
+    "read": System("rag-bot", ours_read),
     "llamaindex": System(
         "LlamaIndex",
         llamaindex,

@@ -424,14 +424,6 @@ class Catalogue:
         )
         return [row[0] for row in rows], unpack_vectors([row[1] for row in rows])
 
-    def documents_of(self, chunk_ids: Sequence[str]) -> dict[str, str]:
-        """The document of each of these chunks; those it does not have are left out."""
-        rows = self._db.all(
-            "SELECT id, document_id FROM chunks WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(chunk_ids),),
-        )
-        return dict(rows)
-
     # Care
 
     def damaged(self, collection: Collection) -> list[Entry]:

@@ -471,36 +471,33 @@ class Index:
                 raise Flipped
             raise _other_dimension(collection, dimension, len(vector))
 
+        if within is not None:
+            return self._nearest_within(collection, vector, min(limit, within.chunks), within)
+
         def search(caches: Caches) -> list[tuple[str, float]]:
-            if within is not None:
-                return self._nearest_within(collection, caches, vector, limit, within)
             found = caches.dense(vector, max(limit, _TIES))
             if _walled_in(found):
                 return self._all_vectors(collection).search(vector, limit)
             return found[:limit]
 
-        return self._hits(collection, search, "dense", within)
+        return self._hits(collection, search, "dense")
 
     def _nearest_within(
-        self,
-        collection: Collection,
-        caches: Caches,
-        vector: Vectors,
-        limit: int,
-        within: Within,
-    ) -> list[tuple[str, float]]:
-        limit = min(limit, within.chunks)
-        if not limit:
-            return []
-        wide = math.ceil(limit / within.share * _SPARE)
-        # Chroma's `where` takes five times as long as a query without one.
-        if within.chunks > _FEW and wide <= _WIDE:
+        self, collection: Collection, vector: Vectors, limit: int, within: Within
+    ) -> list[ScoredChunk]:
+        def sifted(caches: Caches) -> list[tuple[str, float]]:
             found = caches.dense(vector, max(wide, _TIES))
-            documents = self.catalogue.documents_of([chunk_id for chunk_id, _ in found])
-            kept = [hit for hit in found if documents.get(hit[0]) in within.documents]
-            if len(kept) >= limit and not _walled_in(found):
-                return kept[:limit]
-        return self._vectors_within(collection, within).search(vector, limit)
+            return [] if _walled_in(found) else found
+
+        def exact(_: Caches) -> list[tuple[str, float]]:
+            return self._vectors_within(collection, within).search(vector, limit)
+
+        # Chroma's own `where` takes five times as long as a query without one.
+        if within.chunks > _FEW and (wide := math.ceil(limit / within.share * _SPARE)) <= _WIDE:
+            hits = self._hits(collection, sifted, "dense", within)
+            if len(hits) >= limit:
+                return hits[:limit]
+        return self._hits(collection, exact, "dense", within)
 
     def _vectors_within(self, collection: Collection, within: Within) -> MemoryVectors:
         """The vectors of a scope for exact search. A document's never change under its id."""
@@ -546,7 +543,7 @@ class Index:
         collection: Collection,
         search: Callable[[Caches], list[tuple[str, float]]],
         retriever: Literal["dense", "lexical"],
-        within: Within | None,
+        within: Within | None = None,
     ) -> list[ScoredChunk]:
         """What a cache finds, less what the catalogue does not list, or lists elsewhere."""
         with self.view():

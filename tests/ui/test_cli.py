@@ -249,18 +249,11 @@ def test_a_question_is_kept_to_some_documents(
         assert status == 0
         return {Path(each["document"]).name for each in answer["results"]}
 
-    assert found("monthly rent") == {"lease.txt", "lease.md"}
-    for only in (["--in", "2024/"], ["--type", "txt"], ["--before", "2025-01-01"]):
-        assert found("monthly rent", *only) == {"lease.txt"}
-    assert found("monthly rent", "--doc", "lease.md") == {"lease.md"}
-    assert found("monthly rent", "--in", "!2024/", "--after", "2025-01-01") == {"lease.md"}
-    assert found("type:md monthly rent") == {"lease.md"}
-    assert found("type:md monthly rent", "--in", "2024/") == set()
+    assert found("monthly rent", "--in", "2024/") == {"lease.txt"}
+    assert found("monthly rent", "--type", "txt", "--before", "2025-01-01") == {"lease.txt"}
+    assert found("monthly rent", "--doc", "lease.md", "--after", "2025-01-01") == {"lease.md"}
+    assert found("type:md monthly rent in:docs/?") == {"lease.md"}
 
-    status, answer = run_json(capsys, "ask", "How much is the monthly rent in:2024/?")
-    assert status == 0
-    assert answer["query"] == "How much is the monthly rent?"
-    assert {each["document"] for each in answer["sources"]} == {"lease.txt"}
     status, out, _ = run(capsys, "ask", "How much is the monthly rent?", "--in", "2023/")
     assert status == 0
     assert "in:2023/" in out

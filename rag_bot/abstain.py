@@ -12,11 +12,12 @@ NOTHING = "The documents do not answer this."
 REASONS = {
     "empty_question": "Please ask a question.",
     "empty_collection": "There are no documents yet. Add some, then ask again.",
+    "empty_scope": "No document fits {scope}. Change that, or ask without it.",
     "no_evidence": NOTHING,
     "model": NOTHING,
     "unsupported": NOTHING,
 }
-"""Why the bot abstains, and what it says then."""
+"""Why the bot abstains, and what it says then. `{scope}` stands for the filters of the question."""
 
 
 def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:

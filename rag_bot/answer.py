@@ -18,6 +18,7 @@ from rag_bot.index import Flipped, Index, fingerprint
 from rag_bot.rank import reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
+from rag_bot.scope import Scope, take, without
 from rag_bot.sentences import passages
 from rag_bot.types import (
     Answer,
@@ -70,31 +71,46 @@ class Pipeline:
         return known[1]
 
     def search(
-        self, query: str, *, collection: str | None = None, limit: int | None = None
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        limit: int | None = None,
+        scope: Scope | None = None,
     ) -> tuple[Source, ...]:
         """The best chunks for a query, numbered by rank. No LLM is needed.
 
-        Raises UsageError for an unknown collection, IndexMismatch for other settings.
+        Only those of documents that fit `scope` and the filters in the query (`scope.take`).
+        Raises UsageError for an unknown collection or a date that is none, IndexMismatch for
+        other settings.
         """
-        return self._find(_encodable(query), collection, limit)[0]
+        query, written = take(_encodable(query))
+        return self._find(query, collection, limit, _scopes(scope, written))[0]
 
     def query(self, question: str, history: Sequence[Message] = ()) -> str:
-        """The standalone form of a question: what is searched for."""
-        return standalone(_encodable(question).strip(), history)
+        """The standalone form of a question, without its filters: what is searched for."""
+        plain = take(_encodable(question))[0].strip()
+        return standalone(plain, [replace(each, text=without(each.text)) for each in history])
 
     def answer(
-        self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
+        self,
+        question: str,
+        history: Sequence[Message] = (),
+        *,
+        collection: str | None = None,
+        scope: Scope | None = None,
     ) -> Iterator[Event]:
         """One question's events: `Retrieved`, then `Token`s, then `Finished`.
 
         The tokens joined are the text of the answer, unless the model's words did not hold: then
         `Finished` brings a quotation or an abstention in their place. Closing the iterator stops
-        the model.
+        the model. `scope` and errors are as in `search`; filters in `history` count no more.
         """
         clock = _Clock()
         question = _encodable(question)
+        scopes = _scopes(scope, take(question)[1])
         query = self.query(question, history)
-        sources, cosine = self._find(query, collection)
+        sources, cosine = self._find(query, collection, scopes=scopes)
         clock.lap("retrieve")
         yield Retrieved(query, sources)
 
@@ -103,6 +119,9 @@ class Pipeline:
         confidence = round(found if read is None else read, 4)
         base = Answer(question, query, "", sources, (), (), False, "", "", confidence=confidence)
         reason = self._why_not(query, sources, found, read)
+        if reason == "empty_collection" and scopes:
+            yield _abstention(base, "empty_scope", clock, scopes)
+            return
         if reason:
             yield _abstention(base, reason, clock)
             return
@@ -136,7 +155,11 @@ class Pipeline:
         yield _abstention(base, "model" if draft.declined else "unsupported", clock)
 
     def _find(
-        self, query: str, collection: str | None, limit: int | None = None
+        self,
+        query: str,
+        collection: str | None,
+        limit: int | None = None,
+        scopes: tuple[Scope, ...] = (),
     ) -> tuple[tuple[Source, ...], float]:
         name = collection or self.settings.collection
         while True:
@@ -145,16 +168,21 @@ class Pipeline:
                 embedder = self.embedder()
             # A rebuilt generation may begin to answer at any moment: then all is asked again.
             with contextlib.suppress(Flipped):
-                return self._found(query, held, embedder, limit)
+                return self._found(query, held, embedder, limit, scopes)
 
     def _found(
-        self, query: str, collection: Collection, embedder: Embedder, limit: int | None
+        self,
+        query: str,
+        collection: Collection,
+        embedder: Embedder,
+        limit: int | None,
+        scopes: tuple[Scope, ...],
     ) -> tuple[tuple[Source, ...], float]:
         settings = self.settings.retrieval
         limit = limit or settings.top_k
         reader = self.reader()
         enough = max(limit, settings.read) if reader else limit
-        found = retrieve(self.index, embedder, collection, query, settings, enough)
+        found = retrieve(self.index, embedder, collection, query, settings, enough, scopes)
         with self.index.view():
             if not self.index.catalogue.is_live(collection):
                 raise Flipped
@@ -349,7 +377,11 @@ def _answered(
     )
 
 
-def _abstention(base: Answer, reason: str, clock: _Clock) -> Finished:
-    return Finished(
-        replace(base, text=REASONS[reason], abstained=True, reason=reason, timings=clock.laps())
-    )
+def _abstention(base: Answer, reason: str, clock: _Clock, scopes: Sequence[Scope] = ()) -> Finished:
+    text = REASONS[reason].format(scope=" ".join(map(str, scopes)))
+    return Finished(replace(base, text=text, abstained=True, reason=reason, timings=clock.laps()))
+
+
+def _scopes(*given: Scope | None) -> tuple[Scope, ...]:
+    """Those that leave anything out."""
+    return tuple(scope for scope in given if scope)

@@ -91,6 +91,7 @@ class Caches:
     def _replace_words(self, stored: Sequence[Stored]) -> None:
         self.lexical.replace(
             [each.chunk.id for each in stored],
+            [each.chunk.document_id for each in stored],
             [indexed_text(each.chunk, each.title) for each in stored],
         )
 
@@ -106,10 +107,12 @@ class Caches:
         with _guarded():
             return self.vectors.search(vector, limit)
 
-    def words(self, query: str, limit: int) -> list[tuple[str, float]]:
-        """Chunk ids and BM25 scores."""
+    def words(
+        self, query: str, limit: int, among: frozenset[int] | None = None, share: float = 1.0
+    ) -> list[tuple[str, float]]:
+        """Chunk ids and BM25 scores; see `Lexical.search`."""
         with _guarded():
-            return self.lexical.search(query, limit)
+            return self.lexical.search(query, limit, among, share)
 
     def close(self) -> None:
         """Write everything out and let go of the files."""

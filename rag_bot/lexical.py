@@ -7,10 +7,14 @@ Chosen over SQLite FTS5 by measurement: over 100,000 chunks, 50 hits a question,
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tantivy
 
@@ -30,6 +34,25 @@ _WRITER_BYTES = 50_000_000
 _MAX_TERMS = 64
 """A pasted page as a question: its first distinct terms are enough, and bound the time."""
 
+_SPARE = 1.3
+"""So many more hits are asked for than a scope should need."""
+_HITS_A_DOCUMENT = 32
+"""To look a document up in the index takes as long as to look through so many hits."""
+
+
+def number(document_id: str) -> int:
+    """A document's id as the index keeps it, in 60 bits: tantivy reads numbers without the text."""
+    return int(hashlib.sha256(document_id.encode()).hexdigest()[:15], 16)
+
+
+def outdated(folder: Path) -> bool:
+    """Whether an index was made by a version that did not note each chunk's document."""
+    try:
+        fields = json.loads((folder / "meta.json").read_bytes())["schema"]
+        return all(field["name"] != "document" for field in fields)
+    except (OSError, ValueError, KeyError, TypeError):  # it is missing, or damaged
+        return False
+
 
 def analyze(text: str) -> list[str]:
     """The terms of a text as the index counts them: folded, lower case, stemmed."""
@@ -44,6 +67,7 @@ class Lexical:
             folder.mkdir(parents=True, exist_ok=True)
         builder = tantivy.SchemaBuilder()
         builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+        builder.add_integer_field("document", stored=False, indexed=True, fast=True)
         builder.add_text_field("body", stored=False, tokenizer_name="body", index_option="freq")
         self._schema = builder.build()
         self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
@@ -54,13 +78,17 @@ class Lexical:
     def __len__(self) -> int:
         return int(self._index.searcher().num_docs)
 
-    def replace(self, chunk_ids: Sequence[str], texts: Sequence[str]) -> None:
+    def replace(
+        self, chunk_ids: Sequence[str], document_ids: Sequence[str], texts: Sequence[str]
+    ) -> None:
         """Put texts under these ids, whatever stood there before. Durable on return."""
         with self._lock:
             writer = self._open_writer()
-            for chunk_id, text in zip(chunk_ids, texts, strict=True):
+            for chunk_id, document_id, text in zip(chunk_ids, document_ids, texts, strict=True):
                 writer.delete_documents_by_term("id", chunk_id)
-                writer.add_document(tantivy.Document(id=chunk_id, body=_spaced(text)))
+                writer.add_document(
+                    tantivy.Document(id=chunk_id, document=number(document_id), body=_spaced(text))
+                )
             self._commit(writer)
 
     def remove(self, chunk_ids: Sequence[str]) -> None:
@@ -71,10 +99,18 @@ class Lexical:
                 writer.delete_documents_by_term("id", chunk_id)
             self._commit(writer)
 
-    def search(self, text: str, limit: int) -> list[tuple[str, float]]:
+    def search(
+        self,
+        text: str,
+        limit: int,
+        among: frozenset[int] | None = None,
+        share: float = 1.0,
+    ) -> list[tuple[str, float]]:
         """The best `limit` chunk ids with their BM25 scores, best first.
 
-        The text is a bag of words: no operator or quote in it means anything.
+        The text is a bag of words: no operator or quote in it means anything. `among` are the
+        numbers of the documents to search, all by default; `share`, in (0, 1], is about how much
+        of the index they are. It makes no difference to what is found.
         """
         terms = list(dict.fromkeys(analyze(text)))[:_MAX_TERMS]
         if not terms:
@@ -86,8 +122,39 @@ class Lexical:
             ]
         )
         searcher = self._index.searcher()
-        hits = searcher.search(query, limit, count=False).hits
+        if among is None:
+            hits = searcher.search(query, limit, count=False).hits
+        else:
+            hits = self._search_among(searcher, query, limit, among, share)
         return [(searcher.doc(address)["id"][0], score) for score, address in hits]
+
+    def _search_among(
+        self, searcher: Any, query: Any, limit: int, among: frozenset[int], share: float
+    ) -> list[Any]:
+        wide = math.ceil(limit / share * _SPARE)
+        if len(among) * _HITS_A_DOCUMENT <= wide:
+            documents = tantivy.Query.boolean_query(
+                [
+                    (
+                        tantivy.Occur.Should,
+                        tantivy.Query.term_query(self._schema, "document", each, "basic"),
+                    )
+                    for each in among
+                ]
+            )
+            # Without a score of their own: the text's BM25 is what it is without a scope.
+            fitting = tantivy.Query.const_score_query(documents, 0.0)
+            query = tantivy.Query.boolean_query(
+                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, fitting)]
+            )
+            return list(searcher.search(query, limit, count=False).hits)
+        while True:
+            hits = searcher.search(query, max(1, min(wide, searcher.num_docs)), count=False).hits
+            numbers = searcher.fast_field_values("document", [address for _, address in hits])
+            kept = [hit for hit, each in zip(hits, numbers, strict=True) if each in among]
+            if len(kept) >= limit or len(hits) < wide:
+                return kept[:limit]
+            wide *= 4
 
     def ids(self) -> set[str]:
         """All ids it holds."""

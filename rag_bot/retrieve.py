@@ -9,6 +9,7 @@ from rag_bot.catalogue import Collection
 from rag_bot.config import Retrieval
 from rag_bot.filler import bare
 from rag_bot.index import Index
+from rag_bot.scope import Scope
 from rag_bot.types import ScoredChunk
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ def retrieve(
     query: str,
     settings: Retrieval,
     limit: int | None = None,
+    scopes: tuple[Scope, ...] = (),
 ) -> Found:
     """The best chunks for a standalone query; `limit` defaults to `top_k`.
 
-    Finds something for any query on a collection that is not empty: whether it is evidence is
-    `rag_bot.abstain`'s question. Raises Flipped when the generation no longer answers.
+    Only documents that fit all `scopes` are searched. Finds something for any query where they
+    have any chunks: whether it is evidence is `rag_bot.abstain`'s question. Raises Flipped
+    when the generation no longer answers.
     """
     limit = limit or settings.top_k
     candidates = max(settings.candidates, limit)
@@ -41,8 +44,9 @@ def retrieve(
         return Found([], 0.0)
     vector = embedder.encode([query])[0]
     with index.view():
-        dense = index.dense(collection, vector, candidates)
-        lexical = index.lexical(collection, bare(query), candidates)
+        within = index.within(collection, scopes)
+        dense = index.dense(collection, vector, candidates, within)
+        lexical = index.lexical(collection, bare(query), candidates, within)
     # Lexical first: where ranks tie, the words of the question decide.
     fused = fuse([lexical, dense], settings.rrf_k)
     return Found(fused[:limit], dense[0].score if dense else 0.0)

@@ -19,6 +19,7 @@ from ui import show
 from ui.reach import DONE, load, reach
 
 if TYPE_CHECKING:
+    from rag_bot.scope import Scope
     from rag_bot.types import Message
 
 CARE = ("status", "verify", "repair", "rebuild", "backup", "restore")
@@ -205,11 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--top-k", type=int, dest="sources", metavar="N", help="sources shown to the model"
     )
+    _scope_flags(made)
 
-    on_index(
+    made = on_index(
         command("chat", _chat, "hold a conversation in the terminal", "rag-bot chat"),
         with_json=False,
     )
+    _scope_flags(made)
 
     made = on_index(
         command(
@@ -218,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("query", metavar="QUERY")
     made.add_argument("--top-k", type=int, metavar="N", help="how many passages (default: 10)")
+    _scope_flags(made)
 
     on_index(command("documents", _documents, "list what is indexed", "rag-bot documents --json"))
 
@@ -437,6 +441,42 @@ def _wait_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _scope_flags(parser: argparse.ArgumentParser) -> None:
+    given = parser.add_argument_group(
+        "which documents (a question may say so itself: in:contracts/*.pdf, doc:NAME, type:pdf,"
+        " after:2025-01-01, before:2026-01-01)"
+    )
+    given.add_argument(
+        "--in",
+        action="append",
+        default=[],
+        dest="patterns",
+        metavar="PATTERN",
+        help="only those whose path matches this `.gitignore` pattern, or with ! in front those"
+        " whose path does not; may be repeated",
+    )
+    given.add_argument(
+        "--doc",
+        action="append",
+        default=[],
+        dest="names",
+        metavar="NAME",
+        help="only this file, by its name or path; may be repeated",
+    )
+    given.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        dest="types",
+        metavar="ENDING",
+        help="only files that end so, e.g. pdf; may be repeated",
+    )
+    given.add_argument(
+        "--after", metavar="DATE", help="only files changed on this day or later, e.g. 2025-01-31"
+    )
+    given.add_argument("--before", metavar="DATE", help="only files changed before this day")
+
+
 def _json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -444,12 +484,26 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 # Commands
 
 
+def _scope(options: argparse.Namespace) -> Scope:
+    from rag_bot.scope import made
+
+    return made(
+        documents=options.names,
+        patterns=options.patterns,
+        types=options.types,
+        after=options.after,
+        before=options.before,
+    )
+
+
 def _ask(options: argparse.Namespace) -> int:
     import dataclasses
 
-    settings = load(options).settings
+    settings, scope = load(options).settings, _scope(options)
     with reach(settings, options.wait) as bot:
-        answer = show.speak(bot, options.question, (), settings.collection, quiet=options.json)
+        answer = show.speak(
+            bot, options.question, (), settings.collection, scope, quiet=options.json
+        )
     if options.json:
         show.print_json(dataclasses.asdict(answer))
     return DONE
@@ -458,12 +512,12 @@ def _ask(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     from rag_bot.types import Message
 
-    settings = load(options).settings
+    settings, scope = load(options).settings, _scope(options)
     history: list[Message] = []
     with reach(settings, options.wait) as bot:
         print("Ask about your documents. An empty line or Ctrl-D ends the conversation.")
         while question := show.read_question():
-            answer = show.speak(bot, question, history, settings.collection, quiet=False)
+            answer = show.speak(bot, question, history, settings.collection, scope, quiet=False)
             history += [Message("user", question), Message("assistant", answer.text)]
     return DONE
 
@@ -473,9 +527,9 @@ def _search(options: argparse.Namespace) -> int:
 
     if options.top_k is not None and options.top_k < 1:
         raise UsageError(f"--top-k {options.top_k}: at least 1", "leave it out for 10")
-    settings = load(options).settings
+    settings, scope = load(options).settings, _scope(options)
     with reach(settings, options.wait) as bot:
-        sources = bot.search(options.query, settings.collection, options.top_k or 10)
+        sources = bot.search(options.query, settings.collection, options.top_k or 10, scope)
     if options.json:
         results = [
             {

@@ -22,6 +22,7 @@ from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import Index
+from rag_bot.scope import Scope
 from rag_bot.types import Answer, Event, Message, Source
 from ui.upload import keep
 
@@ -85,16 +86,24 @@ class Local:
     # Asking
 
     def search(
-        self, query: str, collection: str | None = None, limit: int | None = None
+        self,
+        query: str,
+        collection: str | None = None,
+        limit: int | None = None,
+        scope: Scope | None = None,
     ) -> tuple[Source, ...]:
         """See `Pipeline.search`."""
-        return self.pipeline.search(query, collection=collection, limit=limit)
+        return self.pipeline.search(query, collection=collection, limit=limit, scope=scope)
 
     def ask(
-        self, question: str, history: Sequence[Message] = (), collection: str | None = None
+        self,
+        question: str,
+        history: Sequence[Message] = (),
+        collection: str | None = None,
+        scope: Scope | None = None,
     ) -> Iterator[Event]:
         """See `Pipeline.answer`."""
-        return self.pipeline.answer(question, history, collection=collection)
+        return self.pipeline.answer(question, history, collection=collection, scope=scope)
 
     def documents(self, collection: str | None = None) -> list[Entry]:
         """The documents of a collection; none where it does not exist yet."""

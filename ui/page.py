@@ -10,6 +10,7 @@ import contextlib
 import html
 import os
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple, cast
@@ -24,6 +25,7 @@ from rag_bot.abstain import REASONS
 from rag_bot.catalogue import Entry
 from rag_bot.config import Settings
 from rag_bot.errors import RagBotError
+from rag_bot.scope import made
 from rag_bot.types import Answer, Citation, Event, Finished, Message, Retrieved, Source, Token
 from ui.local import Local
 from ui.view import quote_link
@@ -147,6 +149,15 @@ def build(local: Local) -> gr.Blocks:
                     visible=False,
                     interactive=True,
                 )
+                only = gr.Dropdown(
+                    [],
+                    multiselect=True,
+                    allow_custom_value=True,
+                    label="Search only in",
+                    info="Documents, or patterns such as contracts/*.pdf. Empty: in all.",
+                    interactive=True,
+                    elem_id="only",
+                )
                 with gr.Accordion("Sources of the last answer", elem_id="sources-box"):
                     sources = gr.HTML(_NO_ANSWER_YET, elem_id="sources")
                 with gr.Accordion("Add documents", elem_id="add-box"):
@@ -159,10 +170,12 @@ def build(local: Local) -> gr.Blocks:
 
         # What they do
 
-        shelf = [documents, *examples]
+        shelf = [documents, only, *examples]
         conversation = [talk, chat, sources, feedback, thanks, question, send, stop, *examples]
 
-        def respond(words: str, before: Talk, name: str) -> Iterator[dict[Any, Any]]:
+        def respond(
+            words: str, before: Talk, name: str, chosen: list[str] | None
+        ) -> Iterator[dict[Any, Any]]:
             if not words.strip():
                 return
             yield {
@@ -173,7 +186,7 @@ def build(local: Local) -> gr.Blocks:
                 thanks: "",
             }
             now = before
-            for now, panel in converse(local, words, before, name):
+            for now, panel in converse(local, words, before, name, chosen or ()):
                 step: dict[Any, Any] = {talk: now, chat: _messages(now)}
                 yield step | ({sources: panel} if panel is not None else {})
             yield {
@@ -185,7 +198,7 @@ def build(local: Local) -> gr.Blocks:
         asking = [
             trigger(
                 respond,
-                [words, talk, collection],
+                [words, talk, collection, only],
                 conversation,
                 concurrency_limit=_AT_ONCE,
                 concurrency_id="ask",
@@ -214,11 +227,11 @@ def build(local: Local) -> gr.Blocks:
                 feedback: gr.update(visible=False),
                 thanks: "",
                 **_busy(send, stop, False),
-                **_shelf(local, name, Talk(), documents, examples),
+                **_shelf(local, name, Talk(), documents, only, examples),
             }
 
         clear.click(None, cancels=asking, **hidden).then(
-            cleared, [collection], [*conversation, documents], **hidden
+            cleared, [collection], [*conversation, documents, only], **hidden
         )
 
         def save_feedback(now: Talk, value: int | None, why: str, better: str) -> dict[Any, Any]:
@@ -251,7 +264,8 @@ def build(local: Local) -> gr.Blocks:
             progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio looks for it here
         ) -> dict[Any, Any]:
             words = add_documents(local, paths or [], name, progress)
-            return {added: words, files: None, **_shelf(local, name, now, documents, examples)}
+            shown = _shelf(local, name, now, documents, only, examples)
+            return {added: words, files: None, **shown}
 
         files.upload(
             add,
@@ -266,21 +280,24 @@ def build(local: Local) -> gr.Blocks:
             names = local.collections() or [settings.collection]
             current = settings.collection if settings.collection in names else names[0]
             choice = gr.update(choices=names, value=current, visible=len(names) > 1)
-            return {collection: choice, **_shelf(local, current, Talk(), documents, examples)}
+            return {collection: choice, **_shelf(local, current, Talk(), documents, only, examples)}
 
         blocks.load(opened, None, [collection, *shelf], **hidden)
 
         def chosen(name: str, now: Talk) -> dict[Any, Any]:
-            return _shelf(local, name, now, documents, examples)
+            shown = _shelf(local, name, now, documents, only, examples)
+            return shown | {only: gr.update(choices=_choices(local.documents(name)), value=[])}
 
         collection.input(chosen, [collection, talk], shelf, **hidden)
     return blocks
 
 
 def converse(
-    local: Local, question: str, talk: Talk, collection: str
+    local: Local, question: str, talk: Talk, collection: str, only: Sequence[str] = ()
 ) -> Iterator[tuple[Talk, str | None]]:
     """A conversation with one more question, again and again as the answer grows.
+
+    `only` are paths of documents or patterns; where there are any, no other document is searched.
 
     Each comes with the new sources panel, or None while that stays as it is.
     """
@@ -292,10 +309,17 @@ def converse(
     yield saying("<span class='quiet'>Searching …</span>"), None
     draft = ""
     try:
-        if not local.documents(collection):
+        entries = local.documents(collection)
+        if not entries:
             yield saying(plain(REASONS["empty_collection"])), _NO_ANSWER_YET
             return
-        events = cast("Generator[Event, None, None]", local.ask(question, talk.turns, collection))
+        sources = {entry.source for entry in entries}
+        scope = made(
+            documents=[each for each in only if each in sources],
+            patterns=[each for each in only if each not in sources],
+        )
+        answering = local.ask(question, talk.turns, collection, scope)
+        events = cast("Generator[Event, None, None]", answering)
         with contextlib.closing(events):
             for event in events:
                 match event:
@@ -521,14 +545,33 @@ def _halt(talk: Talk) -> Talk:
     )
 
 
+def _choices(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """What the control offers for each document, and its path: two of a name are told apart."""
+    paths = [(PurePath(entry.source), entry.source) for entry in entries]
+    names = Counter(path.name for path, _ in paths)
+    return [
+        (path.name if names[path.name] == 1 else f"{path.name} in {path.parent}", source)
+        for path, source in paths
+    ]
+
+
 def _shelf(
-    local: Local, collection: str, talk: Talk, documents: gr.HTML, examples: Sequence[gr.Button]
+    local: Local,
+    collection: str,
+    talk: Talk,
+    documents: gr.HTML,
+    only: gr.Dropdown,
+    examples: Sequence[gr.Button],
 ) -> dict[Any, Any]:
-    """The documents, and examples of what to ask about them until something has been asked."""
+    """The documents, also to choose from, and examples of what to ask about them.
+
+    The examples go when something has been asked.
+    """
     entries = local.documents(collection)
     names = {PurePath(entry.source).name for entry in entries}
     return {
         documents: documents_panel(entries),
+        only: gr.update(choices=_choices(entries)),
         **{
             button: gr.update(visible=name in names and not talk.bubbles)
             for name, button in zip(EXAMPLES, examples, strict=True)

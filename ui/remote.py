@@ -18,8 +18,9 @@ from ingest.verify import Finding
 from rag_bot.catalogue import Entry
 from rag_bot.errors import Unavailable
 from rag_bot.index import Owner
+from rag_bot.scope import Scope
 from rag_bot.types import Event, Message, Source
-from ui.wire import error_from_json, event_from_json, source_from_json
+from ui.wire import error_from_json, event_from_json, scope_to_json, source_from_json
 
 _CONNECT_SECONDS = 5.0
 
@@ -43,19 +44,37 @@ class Remote:
         self._http.close()
 
     def search(
-        self, query: str, collection: str | None = None, limit: int | None = None
+        self,
+        query: str,
+        collection: str | None = None,
+        limit: int | None = None,
+        scope: Scope | None = None,
     ) -> tuple[Source, ...]:
         """See `Local.search`."""
-        body = {"query": query, "collection": collection, "limit": limit}
+        body = {
+            "query": query,
+            "collection": collection,
+            "limit": limit,
+            "scope": scope_to_json(scope or Scope()),
+        }
         found = self._call("POST", "/api/search", json=body)
         return tuple(map(source_from_json, found["results"]))
 
     def ask(
-        self, question: str, history: Sequence[Message] = (), collection: str | None = None
+        self,
+        question: str,
+        history: Sequence[Message] = (),
+        collection: str | None = None,
+        scope: Scope | None = None,
     ) -> Iterator[Event]:
         """See `Local.ask`."""
         turns = [{"role": message.role, "text": message.text} for message in history]
-        body = {"question": question, "history": turns, "collection": collection}
+        body = {
+            "question": question,
+            "history": turns,
+            "collection": collection,
+            "scope": scope_to_json(scope or Scope()),
+        }
         for event in self._stream("/api/ask", body):
             assert not isinstance(event, Progress | Report)
             yield event

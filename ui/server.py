@@ -80,12 +80,23 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ScopeBody(_Body):
+    """See `rag_bot.scope.made`."""
+
+    documents: list[str] = []
+    patterns: list[str] = []
+    types: list[str] = []
+    after: str | None = None
+    before: str | None = None
+
+
 class SearchBody(_Body):
     """POST /api/search"""
 
     query: str
     collection: str | None = None
     limit: int | None = Field(None, ge=1, le=1000)
+    scope: ScopeBody = ScopeBody()
 
 
 class Turn(_Body):
@@ -101,6 +112,7 @@ class AskBody(_Body):
     question: str
     history: list[Turn] = []
     collection: str | None = None
+    scope: ScopeBody = ScopeBody()
 
 
 class IngestOptions(_Body):
@@ -183,13 +195,15 @@ def _api(local: Local) -> APIRouter:
 
     @api.post("/search")
     def search(body: SearchBody) -> Response:
-        found = local.search(body.query, body.collection, body.limit)
+        scope = wire.scope_from_json(body.scope.model_dump())
+        found = local.search(body.query, body.collection, body.limit, scope)
         return _json({"results": [dataclasses.asdict(each) for each in found]})
 
     @api.post("/ask")
     def ask(body: AskBody) -> Response:
         history = [types.Message(turn.role, turn.text) for turn in body.history]
-        return Lines(wire.lines(local.ask(body.question, history, body.collection)))
+        scope = wire.scope_from_json(body.scope.model_dump())
+        return Lines(wire.lines(local.ask(body.question, history, body.collection, scope)))
 
     @api.post("/ingest")
     def ingest(body: IngestBody) -> Response:

@@ -13,6 +13,7 @@ from rag_bot.jsonable import jsonable
 
 if TYPE_CHECKING:
     from ingest.report import FileResult, Progress, Report
+    from rag_bot.scope import Scope
     from rag_bot.types import Answer, Message
     from ui.local import Local
     from ui.remote import Remote
@@ -25,6 +26,7 @@ def speak(
     question: str,
     history: Sequence[Message],
     collection: str,
+    scope: Scope | None = None,
     *,
     quiet: bool,
 ) -> Answer:
@@ -32,7 +34,7 @@ def speak(
     from rag_bot.types import Finished, Token
 
     draft = ""
-    for event in bot.ask(question, history, collection):
+    for event in bot.ask(question, history, collection, scope):
         if isinstance(event, Token):
             draft += event.text
             if not quiet:

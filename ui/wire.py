@@ -10,6 +10,7 @@ from typing import Any
 from ingest.report import Progress, Report, report_from_json, result_from_json
 from rag_bot import errors
 from rag_bot.errors import RagBotError
+from rag_bot.scope import Scope, made
 from rag_bot.types import (
     Answer,
     Chunk,
@@ -85,6 +86,20 @@ def source_from_json(data: Line) -> Source:
             "shown": tuple((start, end) for start, end in data["shown"]),
         }
     )
+
+
+def scope_to_json(scope: Scope) -> Line:
+    """A scope with its dates as text."""
+    dates = {word: day.isoformat() if (day := getattr(scope, word)) else None for word in _DATES}
+    return dataclasses.asdict(scope) | dates
+
+
+def scope_from_json(data: Line) -> Scope:
+    """The reverse. Raises UsageError for a pattern, a type or a date that is none."""
+    return made(**data)
+
+
+_DATES = ("after", "before")
 
 
 def error_to_json(error: RagBotError) -> Line:

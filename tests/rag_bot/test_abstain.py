@@ -36,6 +36,6 @@ def test_no_sources_are_no_evidence() -> None:
 
 def test_every_reason_has_words() -> None:
     assert set(REASONS) == {
-        "empty_question", "empty_collection", "no_evidence", "model", "unsupported",
+        "empty_question", "empty_collection", "empty_scope", "no_evidence", "model", "unsupported",
     }  # fmt: skip
     assert all(text.endswith(".") for text in REASONS.values())

@@ -11,6 +11,7 @@ from rag_bot.embed import Embedder
 from rag_bot.errors import IndexMismatch, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, fingerprint
+from rag_bot.scope import made
 from rag_bot.types import Answer, Finished, Message, Retrieved, Token
 
 LEAVE = "Full-time employees have 28 days of paid leave. Unused leave expires on 31 March."
@@ -270,3 +271,54 @@ def test_the_real_model_answers_from_two_documents(ask: Ask, llm: Generator) -> 
     assert "28" in answer.text
     assert answer.citations[0].document == "leave.txt"
     assert answer.model_id == llm.model_id
+
+
+def test_a_filter_in_the_question_is_kept_to_and_not_shown_to_the_model(
+    ask: Ask, scripted: Any
+) -> None:
+    said = scripted("The pump delivers 4.5 bar.")
+    answer, _ = ask(said, "How many bar does it deliver in:pump.txt?")
+    assert answer.question == "How many bar does it deliver in:pump.txt?"
+    assert answer.query == "How many bar does it deliver?"
+    assert {source.document for source in answer.sources} == {"pump.txt"}
+    assert not answer.abstained
+    assert "in:" not in " ".join(message.text for message in said.prompts[0])
+
+
+def test_the_filters_of_earlier_questions_are_neither_kept_to_nor_searched_for(
+    ask: Ask, scripted: Any
+) -> None:
+    earlier = Message("user", "How old is the pump in:nowhere/special.txt after:never-2?")
+    wrong = Message("user", "What about after:2025-99-99")
+    answer, _ = ask(scripted("28 days."), "And the paid leave of employees?", wrong, earlier)
+    assert "special" not in answer.query
+    assert "pump" in answer.query
+    assert {source.document for source in answer.sources} == {"leave.txt", "pump.txt"}
+
+
+def test_a_scope_without_a_document_says_so_and_names_the_filters(ask: Ask) -> None:
+    answer, _ = ask(None, f"{QUESTION} in:contracts/*.pdf before:2026-01-01")
+    assert (answer.abstained, answer.reason, answer.sources) == (True, "empty_scope", ())
+    assert "in:contracts/*.pdf before:2026-01-01" in answer.text
+    answer, _ = ask(None, "in:pump.txt")
+    assert answer.reason == "empty_question"
+
+
+def test_a_scope_and_the_filters_in_a_query_both_hold(
+    ask: Ask, settings: Settings, index: Index, embedder: Embedder
+) -> None:
+    pipeline = Pipeline(settings, index, lambda: embedder, never)
+
+    def found(query: str, **scope: Any) -> set[str]:
+        return {each.document for each in pipeline.search(query, scope=made(**scope))}
+
+    assert found("leave and pump") == {"leave.txt", "pump.txt"}
+    assert found("leave and pump", patterns=["pump.*"]) == {"pump.txt"}
+    assert found("leave and pump in:/docs/", patterns=["pump.*"]) == {"pump.txt"}
+    assert found("leave and pump in:leave.txt", patterns=["pump.*"]) == set()
+    assert found("leave and pump", after="1971-01-01") == set()
+
+
+def test_a_date_that_is_none_is_named(ask: Ask) -> None:
+    with pytest.raises(UsageError, match="after:2025-02-30 is not a date"):
+        ask(None, "What is due after:2025-02-30?")

@@ -128,7 +128,7 @@ def test_what_is_missing_wrong_or_too_much_is_counted(
         "the lexical index: 2 of 3 texts are missing",
     ]
     caches.fill(catalogue, docs)
-    caches.lexical.replace([first], ["something else"])
+    caches.lexical.replace([first], ["nowhere"], ["something else"])
     assert caches.differences(catalogue, docs) == [
         "the lexical index: 1 of its sampled texts do not find themselves"
     ]

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tantivy
 from safetensors.numpy import save_file
 
+from rag_bot import index as index_module
 from rag_bot import models
 from rag_bot.answer import Pipeline
-from rag_bot.caches import CacheBroken, Caches
+from rag_bot.caches import LEXICAL, CacheBroken, Caches
 from rag_bot.catalogue import Collection, Entry, Prepared
 from rag_bot.config import Settings, load
 from rag_bot.database import Database
@@ -41,6 +44,8 @@ from rag_bot.index import (
     owner,
 )
 from rag_bot.ledger import Origin
+from rag_bot.scope import Scope, made
+from rag_bot.seal import Seal
 from rag_bot.types import Chunk
 from rag_bot.vectors import MemoryVectors, VectorStore
 
@@ -234,7 +239,7 @@ def test_what_the_catalogue_does_not_list_is_never_shown(
 ) -> None:
     docs = fill(index)
     caches = index._open(docs)
-    caches.lexical.replace(["stranger"], ["pump pump pump"])
+    caches.lexical.replace(["stranger"], ["nowhere"], ["pump pump pump"])
     caches.vectors.replace(["stranger"], word_embedder.encode(["pump pump pump"]))
     dense, lexical = both(index, docs, "pump")
     assert lexical == [TEXTS[PUMP]]
@@ -393,7 +398,7 @@ def test_a_store_that_killed_its_process_is_not_opened_twice(
 def test_a_cache_with_too_much_is_rebuilt(settings: Settings, fill: Fill, both: Both) -> None:
     with Index(settings.data_dir) as index:
         docs = fill(index)
-        index._open(docs).lexical.replace(["stranger"], ["pump pump pump"])
+        index._open(docs).lexical.replace(["stranger"], ["nowhere"], ["pump pump pump"])
     with Index(settings.data_dir) as index:
         assert both(index, docs, "pump")[1] == [TEXTS[PUMP]]
         assert index._open(docs).sizes() == (3, 3)
@@ -1024,7 +1029,7 @@ def test_a_generation_whose_caches_are_wrong_is_mended_before_it_answers(
 ) -> None:
     docs = fill(index)
     building = built(index, docs, prepare, word_embedder, "f2")
-    index._open(building).lexical.replace(["stranger"], ["pump"])
+    index._open(building).lexical.replace(["stranger"], ["nowhere"], ["pump"])
     index.flip(building)
     assert index.differences(building) == []
 
@@ -1440,3 +1445,120 @@ def test_where_a_chunk_stands(title: str, heading: str, expected: str) -> None:
     chunk = Chunk("c", "d", "Text.", 1, 1, 0, 5, heading)
     assert context(chunk, title) == expected
     assert indexed_text(chunk, title) == (f"{expected}\nText." if expected else "Text.")
+
+
+# Scopes
+
+
+def put(
+    index: Index, prepare: Prepare, word_embedder: Any, texts: dict[str, str], mtime_ns: int = 1
+) -> Collection:
+    docs = index.make_collection("docs", "f1")
+    ready = [prepare(docs, word_embedder, source, text) for source, text in texts.items()]
+    index.add(docs, [dataclasses.replace(each, mtime_ns=mtime_ns) for each in ready])
+    return docs
+
+
+def texts_within(
+    index: Index, docs: Collection, word_embedder: Any, query: str, limit: int, *scopes: Scope
+) -> tuple[list[str], list[str]]:
+    within = index.within(docs, scopes)
+    dense = index.dense(docs, word_embedder.encode([query])[0], limit, within)
+    lexical = index.lexical(docs, query, limit, within)
+    return [hit.chunk.text for hit in dense], [hit.chunk.text for hit in lexical]
+
+
+@pytest.mark.parametrize("few", [0, 10_000], ids=["Chroma sifted", "exact"])
+@pytest.mark.parametrize("tenths", [1, 5, 9])
+def test_a_scope_is_searched_as_if_there_were_nothing_else(
+    index: Index,
+    prepare: Prepare,
+    word_embedder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    tenths: int,
+) -> None:
+    monkeypatch.setattr(index_module, "_FEW", few)
+    monkeypatch.setattr(index_module, "_TIES", 1000)
+    words = ["pump", "valve", "lease", "rent", "leave", "days", "pressure", "office"]
+    texts = {
+        f"/docs/{n % 10}/{n}.txt": f"{' '.join(words[: 1 + n % 8])} number{n}" for n in range(80)
+    }
+    docs = put(index, prepare, word_embedder, texts)
+    scope = made(patterns=[f"/docs/{n}/" for n in range(tenths)])
+    wanted = [text for source, text in texts.items() if int(source.split("/")[2]) < tenths]
+    everything = texts_within(index, docs, word_embedder, "pump valve lease", 80)
+    for found, of_all in zip(
+        texts_within(index, docs, word_embedder, "pump valve lease", 6, scope),
+        everything,
+        strict=True,
+    ):
+        assert len(found) == 6
+        assert set(found) <= set(wanted)
+        # Texts that score the same come in any order.
+        best = [text.rsplit(maxsplit=1)[0] for text in of_all if text in wanted][:6]
+        assert sorted(text.rsplit(maxsplit=1)[0] for text in found) == sorted(best)
+
+
+def test_a_scope_of_nothing_finds_nothing(index: Index, fill: Fill, word_embedder: Any) -> None:
+    docs = fill(index)
+    assert texts_within(index, docs, word_embedder, "pump", 5, made(types=["pdf"])) == ([], [])
+    assert index.within(docs, ()) is None
+
+
+def test_a_scope_follows_what_is_added_touched_and_removed(
+    index: Index, prepare: Prepare, word_embedder: Any
+) -> None:
+    def found(scope: Scope) -> set[str]:
+        dense, lexical = texts_within(index, docs, word_embedder, "pump", 5, scope)
+        assert set(lexical) <= set(dense)
+        return set(dense)
+
+    new = made(after="2025-01-01")
+    docs = put(index, prepare, word_embedder, {PUMP: "pump one"})
+    assert (found(new), found(made(types=["txt"]))) == (set(), {"pump one"})
+    put(index, prepare, word_embedder, {LEASE: "pump two"}, mtime_ns=1_750_000_000 * 10**9)
+    assert (found(new), found(made(types=["txt"]))) == ({"pump two"}, {"pump one", "pump two"})
+    index.catalogue.touch(entry(index, docs, PUMP).id, 1, 1_750_000_000 * 10**9)
+    assert found(new) == {"pump one", "pump two"}
+    index.remove(docs, [entry(index, docs, LEASE)])
+    assert found(new) == {"pump one"}
+    put(index, prepare, word_embedder, {PUMP: "pump three"}, mtime_ns=1_750_000_000 * 10**9)
+    assert found(new) == {"pump three"}
+
+
+def test_equal_texts_do_not_wall_a_scope_in(
+    index: Index, prepare: Prepare, word_embedder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_FEW", 0)
+    same = {f"/same/{n}.txt": "pump pump" for n in range(40)}
+    docs = put(index, prepare, word_embedder, same | {PUMP: "The pump is old."})
+    dense, lexical = texts_within(
+        index, docs, word_embedder, "pump", 3, made(patterns=["!/same/1*"])
+    )
+    assert len(dense) == len(lexical) == 3
+    only = texts_within(index, docs, word_embedder, "pump", 3, made(documents=["pump.txt"]))
+    assert only == (["The pump is old."], ["The pump is old."])
+
+
+def test_the_words_of_an_older_version_are_indexed_anew_and_the_vectors_kept(
+    settings: Settings, fill: Fill, word_embedder: Any
+) -> None:
+    with Index(settings.data_dir) as index:
+        docs = fill(index)
+        folder = folder_of(index, docs)
+    words = folder / LEXICAL
+    shutil.rmtree(words)
+    words.mkdir()
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("body", stored=False, tokenizer_name="raw", index_option="freq")
+    tantivy.Index(builder.build(), path=str(words))
+    seal = Seal(settings.data_dir)
+    seal.write([CATALOGUE, f"caches/{folder.name}"])
+    with Index(settings.data_dir) as index:
+        scope = made(documents=["pump.txt"])
+        found = texts_within(index, docs, word_embedder, "The pressure of the lease", 5, scope)
+        assert found == ([TEXTS[PUMP]], [TEXTS[PUMP]])
+        assert folder_of(index, docs) == folder
+        assert index.differences(docs) == []

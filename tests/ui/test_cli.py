@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from ingest.sync import Options
 from rag_bot.config import Settings
 from rag_bot.index import Index, Owner
+from rag_bot.scope import Scope
 from ui import cli
 from ui.remote import Remote
 
@@ -232,6 +234,37 @@ def test_doctor_finds_a_cut_model(
     assert "rag-bot models pull" in findings["llm"]["remedy"]
 
 
+def test_a_question_is_kept_to_some_documents(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, rent in (("docs/2024/lease.txt", "9,000"), ("docs/2025/lease.md", "10,450")):
+        file = home / place
+        file.parent.mkdir(parents=True)
+        file.write_text(f"The monthly rent is {rent} euros.\n")
+    os.utime(home / "docs/2024/lease.txt", (1_720_000_000, 1_720_000_000))
+    assert run(capsys, "ingest", home / "docs")[0] == 0
+
+    def found(*arguments: str) -> set[str]:
+        status, answer = run_json(capsys, "search", *arguments)
+        assert status == 0
+        return {Path(each["document"]).name for each in answer["results"]}
+
+    assert found("monthly rent", "--in", "2024/") == {"lease.txt"}
+    assert found("monthly rent", "--type", "txt", "--before", "2025-01-01") == {"lease.txt"}
+    assert found("monthly rent", "--doc", "lease.md", "--after", "2025-01-01") == {"lease.md"}
+    assert found("type:md monthly rent in:docs/?") == {"lease.md"}
+
+    status, out, _ = run(capsys, "ask", "How much is the monthly rent?", "--in", "2023/")
+    assert status == 0
+    assert "in:2023/" in out
+    status, out, err = run(capsys, "ask", "How much is the rent after:2025-02-30?")
+    assert (status, out) == (2, "")
+    assert "after:2025-02-30 is not a date" in err
+    status, _, err = run(capsys, "search", "rent", "--before", "soon")
+    assert status == 2
+    assert "before:soon is not a date" in err
+
+
 def test_a_port_in_use_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import socket
 
@@ -251,7 +284,11 @@ def test_beside_a_server_commands_go_through_it(served: Any, tmp_path: Path) -> 
         assert remote.search("annual leave", limit=3) == served.local.search(
             "annual leave", limit=3
         )
-        answer = list(remote.ask("Who composed the opera Tosca?"))[-1].answer
+        scope = Scope((), ("!*.pdf",), ("md",), date(1971, 1, 1), date(2999, 1, 1))
+        assert remote.search("annual leave", scope=scope) == served.local.search(
+            "annual leave", scope=scope
+        )
+        answer = list(remote.ask("Who composed the opera Tosca?", scope=scope))[-1].answer
         assert answer.abstained
         note = tmp_path / "ferry.txt"
         note.write_text("The ferry to Ulvik leaves at noon.")

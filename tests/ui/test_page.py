@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rag_bot.catalogue import Entry
 from rag_bot.types import Answer, Chunk, Citation, Event, Source, Verdict
 from tests.ui.conftest import PATIENCE_MS, Served
-from ui.page import answer_bubble, plain, sources_panel
+from ui.page import Talk, _choices, answer_bubble, converse, plain, sources_panel
 from ui.upload import keep, safe_name
 
 if TYPE_CHECKING:
@@ -236,6 +237,43 @@ def test_stop_stops_the_model(page: Page, served: Served, monkeypatch: pytest.Mo
     assert closed.wait(10)
     assert not finished.is_set()
     page.wait_for_selector("button:has-text('Send'):enabled")
+
+
+def test_a_question_is_kept_to_the_chosen_documents(served: Served) -> None:
+    handbook = next(e.source for e in served.local.documents() if "handbook" in e.source)
+    for chosen in ([handbook], ["*handbook.pdf"]):
+        *_, (talk, panel) = converse(served.local, SICK, Talk(), "default", chosen)
+        assert talk.last is not None
+        assert {source.source for source in talk.last.sources} == {handbook}
+        assert panel is not None
+    *_, (talk, _) = converse(served.local, SICK, Talk(), "default", ["nowhere/"])
+    assert "in&#58;nowhere&#47;" in talk.bubbles[-1][1]
+    *_, (talk, _) = converse(served.local, SICK, Talk(), "default", ["["])
+    assert talk.last is None
+    assert "is not a pattern" in talk.bubbles[-1][1]
+
+
+def test_two_documents_of_a_name_are_told_apart() -> None:
+    paths = ["/a/lease.pdf", "/b/lease.pdf", "/b/pump.txt"]
+    entries = [Entry("i", path, "", 1, 1, "", "", 0, 1, 1) for path in paths]
+    assert _choices(entries) == [
+        ("lease.pdf in /a", "/a/lease.pdf"),
+        ("lease.pdf in /b", "/b/lease.pdf"),
+        ("pump.txt", "/b/pump.txt"),
+    ]
+
+
+def test_the_field_beside_the_chat_narrows_the_search(page: Page) -> None:
+    field = page.locator("#only input")
+    field.click()
+    page.get_by_role("option", name="it_security_policy.md").click()
+    page.keyboard.press("Escape")
+    ask(page, "How long must a password be?")
+    page.wait_for_selector("#sources details")
+    page.wait_for_selector("button:has-text('Send'):enabled")
+    shown = page.locator("#sources summary").all_inner_texts()
+    assert shown
+    assert all("it_security_policy.md" in each for each in shown)
 
 
 def test_documents_can_put_nothing_into_the_page(page: Page) -> None:

@@ -63,6 +63,41 @@ def test_ask_streams_the_events_of_the_one_pipeline(served: Served) -> None:
     assert {c.document for c in last.answer.citations} == {"employee_handbook.pdf"}
 
 
+def test_a_scope_is_kept_to(served: Served) -> None:
+    def documents(**body: Any) -> set[str]:
+        found = served.http.post("/api/search", json={"query": "warranty key", **body})
+        return {each["document"] for each in found.json()["results"]}
+
+    everything = documents(limit=50)
+    assert len(everything) == 5
+    assert documents(limit=50, scope={"types": ["PDF"]}) == {n for n in everything if "pdf" in n}
+    only = {"documents": ["it_security_policy.md"], "patterns": ["examples/*.docx"]}
+    assert documents(limit=50, scope=only) == {
+        "it_security_policy.md",
+        "warranty_and_returns.docx",
+    }
+    assert documents(scope={"before": "1971-01-01"}) == set()
+    with served.http.stream(
+        "POST", "/api/ask", json={"question": SICK, "scope": {"patterns": ["nowhere/"]}}
+    ) as response:
+        retrieved, finished = events(response)
+    assert retrieved.sources == ()
+    assert finished.answer.reason == "empty_scope"
+    assert "in:nowhere/" in finished.answer.text
+
+
+def test_a_scope_that_is_none_is_refused(served: Served) -> None:
+    for scope, named in (
+        ({"after": "2025-02-30"}, "after:2025-02-30"),
+        ({"patterns": ["["]}, "'['"),
+        ({"kinds": ["pdf"]}, "scope.kinds"),
+    ):
+        for path, words in (("/api/search", "query"), ("/api/ask", "question")):
+            answer = served.http.post(path, json={words: "x", "scope": scope})
+            assert answer.status_code == 400
+            assert named in answer.json()["message"]
+
+
 def test_an_error_in_a_stream_is_its_last_line(served: Served) -> None:
     answer = served.http.post("/api/ask", json={"question": "?", "collection": "nowhere"})
     assert answer.status_code == 200

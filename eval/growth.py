@@ -24,6 +24,7 @@ import numpy as np
 
 from eval import apart
 from eval.systems import SHOWN, WARM_UP
+from ingest.report import Report
 from ingest.sync import ingest
 from rag_bot import config
 from rag_bot.catalogue import Collection, Prepared, chunk_id, document_id
@@ -171,6 +172,7 @@ def _ask(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
         *_, report = ingest(
             [Path(task["file"])], index, lambda: embedder, settings, settings.collection
         )
+        assert isinstance(report, Report), "an ingest ends with its report"
         assert report.complete, "the new document was not indexed"
     return {
         "open_s": open_s,

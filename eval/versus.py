@@ -142,11 +142,11 @@ def compare(tested: Sequence[Tested], asked: Sequence[GoldenCase], pages: int) -
     table: dict[str, Any] = {}
     for metric in METRICS:
         base = [metric.of(run, pages) for run in ours.runs]
-        rows = {}
+        rows: dict[str, dict[str, Spread | None]] = {}
         for each in tested:
-            values = [metric.of(run, pages) for run in each.runs]
-            if values:
-                rows[each.name] = {"value": spread(values), "ratio": ratios(values, base)}
+            measured = [metric.of(run, pages) for run in each.runs]
+            if measured:
+                rows[each.name] = {"value": spread(measured), "ratio": ratios(measured, base)}
         table[metric.title] = {"higher_is_better": metric.higher_is_better, "systems": rows}
     clusters = [case.cluster for case in asked]
     for quality in QUALITIES:
@@ -188,7 +188,7 @@ def environment(name: str, system: System, folder: Path) -> Path:
         (packages / "pinned.pth").write_text(behind + "\n", "utf-8")
     constraints = place / "constraints.txt"
     constraints.write_text("\n".join(pins) + "\n", "utf-8")
-    pip = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
     done = subprocess.run([*pip, *system.packages], capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

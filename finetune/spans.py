@@ -257,7 +257,8 @@ def with_wrong(lessons: Sequence[Lesson], embedder: Embedder) -> list[Lesson]:
     vectors = embedder.encode([p[:2000] for p in passages])
     asked = embedder.encode([lesson.question for lesson in lessons])
     lexical = Lexical(None)
-    lexical.replace([str(n) for n in range(len(passages))], range(len(passages)), passages)
+    ids = [str(n) for n in range(len(passages))]
+    lexical.replace(ids, ids, passages)
     done = []
     for n, lesson in enumerate(lessons):
         dense = np.argpartition(-(vectors @ asked[n]), _TOP)[:_TOP]

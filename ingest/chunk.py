@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import takewhile
 from typing import NamedTuple
 
 from rag_bot.catalogue import chunk_id
@@ -18,6 +19,9 @@ _CONTEXT_TOKENS = 54
 _SMALL = 24
 """A section shorter than this (a heading alone, a line) joins the next one of its page."""
 _PATH = " > "
+_CELLS = " | "
+_VALUE = re.compile(r"\d|: ")
+"""Not in a column's name. Rows of sheets and CSV files name theirs themselves: "City: Ulvik"."""
 
 
 class Span(NamedTuple):
@@ -35,14 +39,18 @@ def chunk(document: Document, pieces: WordPieces, limit: int) -> tuple[Chunk, ..
     `document.text[chunk.char_start:chunk.char_end] == chunk.text`.
     """
     text = document.text
-    structured = bool(document.title or document.headings)
+    structured = bool(document.title or document.headings or _CELLS in text)
     limit = min(limit, pieces.limit - (_CONTEXT_TOKENS if structured else 0))
     room = pieces.limit - limit - pieces.count(document.title) - 4
     chunks: list[Chunk] = []
     start = 0
     for page in document.pages:
+        before, columns = start, None
         for section in _sections(page, start, document.headings, pieces):
             for span in _split(text, section, pieces, limit):
+                columns = _columns(text[before : span.start], text[span.start : span.end], columns)
+                before = span.start
+                above = [*_above(document.headings, span), *filter(None, [columns])]
                 chunks.append(
                     Chunk(
                         id=chunk_id(document.id, len(chunks)),
@@ -52,7 +60,7 @@ def chunk(document: Document, pieces: WordPieces, limit: int) -> tuple[Chunk, ..
                         page_end=page.number,
                         char_start=span.start,
                         char_end=span.end,
-                        heading=_path(document.headings, span, pieces, room),
+                        heading=_path(above, pieces, room),
                     )
                 )
         start += len(page.text) + 1
@@ -117,8 +125,8 @@ def _splitter(pieces: WordPieces, limit: int) -> Callable[[str], list[str]]:
     return splitter.split_text
 
 
-def _path(headings: Sequence[Heading], span: Span, pieces: WordPieces, room: int) -> str:
-    """The headings above a span, outermost first; the outermost go when there is no room."""
+def _above(headings: Sequence[Heading], span: Span) -> list[str]:
+    """The headings above a span, outermost first."""
     above: list[Heading] = []
     for heading in headings:
         if heading.char_start >= span.end:
@@ -128,7 +136,28 @@ def _path(headings: Sequence[Heading], span: Span, pieces: WordPieces, room: int
         while above and above[-1].level >= heading.level:
             above.pop()
         above.append(heading)
-    names = [re.sub(r"\s+", " ", heading.text).strip() for heading in above]
+    return [re.sub(r"\s+", " ", heading.text).strip() for heading in above]
+
+
+def _columns(before: str, text: str, columns: str | None) -> str | None:
+    """The header of the table in whose middle a chunk begins, or "" if it names no columns.
+
+    None where no table goes on. `before` is the chunk before it on its page, and `columns` what
+    this said of that one: no more is looked at, for a table may have a million rows.
+    """
+    rows = before.splitlines()
+    table = list(takewhile(lambda row: _CELLS in row, reversed(rows)))
+    if not table or _CELLS not in text.partition("\n")[0]:
+        return None
+    if len(table) == len(rows) and columns is not None:
+        return columns
+    cells = [cell.strip() for cell in table[-1].strip("| ").split("|")]
+    named = len(cells) > 1 and all(cells) and not any(_VALUE.search(cell) for cell in cells)
+    return _CELLS.join(cells) if named else ""
+
+
+def _path(names: list[str], pieces: WordPieces, room: int) -> str:
+    """As one line; the outermost go when there is no room."""
     while names and pieces.count(_PATH.join(names)) > room:
-        names.pop(0)
+        names = names[1:]
     return _PATH.join(names)

@@ -15,7 +15,7 @@ from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
 from rag_bot.index import Flipped, Index, fingerprint
-from rag_bot.rank import reranked
+from rag_bot.rank import distinct, reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.scope import Scope, take, without
@@ -179,9 +179,8 @@ class Pipeline:
         scopes: tuple[Scope, ...],
     ) -> tuple[tuple[Source, ...], float]:
         settings = self.settings.retrieval
-        limit = limit or settings.top_k
         reader = self.reader()
-        enough = max(limit, settings.read) if reader else limit
+        enough = max(limit or settings.top_k, settings.read)
         found = retrieve(self.index, embedder, collection, query, settings, enough, scopes)
         with self.index.view():
             if not self.index.catalogue.is_live(collection):
@@ -200,7 +199,9 @@ class Pipeline:
             for rank, hit in enumerate(hits, start=1)
         )
         if reader:
-            sources = reranked(query, sources, reader, settings)[:limit]
+            sources = reranked(query, sources, reader, settings)
+        # A search tells of every place, an answer needs each text once.
+        sources = sources[:limit] if limit else distinct(sources, settings.top_k)
         return sources, found.cosine
 
     def _why_not(

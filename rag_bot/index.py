@@ -40,7 +40,7 @@ from rag_bot.vectors import MemoryVectors
 
 __all__ = ["Flipped", "Index", "Owner", "busy", "context", "fingerprint", "indexed_text", "owner"]
 
-CHUNKER = "sentences-1"
+CHUNKER = "sentences-2"
 """Changes when `ingest.chunk` would cut the same text differently."""
 
 

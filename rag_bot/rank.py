@@ -29,6 +29,19 @@ def reranked(
     return tuple(replace(source, marker=n) for n, source in enumerate(ordered, start=1))
 
 
+def distinct(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
+    """The leading sources that say something else than those before them, numbered anew.
+
+    The same page in two files, or a footer on every page, would fill a prompt with one text.
+    """
+    kept: dict[str, Source] = {}
+    for source in sources:
+        kept.setdefault(" ".join(source.chunk.text.casefold().split()), source)
+    return tuple(
+        replace(source, marker=n) for n, source in enumerate(list(kept.values())[:count], start=1)
+    )
+
+
 def header(source: Source) -> str:
     """Where a passage stands, for the reader: its file and the headings above it."""
     name = PurePath(source.document).stem.replace("_", " ")

@@ -61,7 +61,8 @@ class Chunk:
 
     `document.text[char_start:char_end] == text`, always. A chunk never crosses a page, so
     `page_start == page_end`; both are kept for chunkers that do. `heading` is the path of headings
-    above it (`"Refunds > Digital goods"`), which is not part of its text.
+    above it (`"Refunds > Digital goods"`) and the header row of a table that it continues, none of
+    which is part of its text.
     """
 
     id: str

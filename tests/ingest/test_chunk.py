@@ -159,3 +159,34 @@ def test_the_outermost_headings_go_when_there_is_no_room(pieces: WordPieces) -> 
 def test_the_same_document_gives_the_same_chunks(pieces: WordPieces) -> None:
     document = make("One. " * 300, "Two.")
     assert chunk(document, pieces, 200) == chunk(document, pieces, 200)
+
+
+def rows(count: int) -> str:
+    return "\n".join(f"Pump {n} | {n} bar | every {n} months | Ulvik" for n in range(count))
+
+
+def test_a_table_that_goes_on_keeps_its_header(pieces: WordPieces) -> None:
+    text = f"Service plan\n\nDevice | Pressure | Interval | Place\n{rows(60)}"
+    first, *rest = chunk(make(text, headings=[Heading(0, 1, "Service plan")]), pieces, 200)
+    assert first.heading == "Service plan"
+    assert len(rest) > 2
+    assert {c.heading for c in rest} == {"Service plan > Device | Pressure | Interval | Place"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Pump | 3 | 2 | 1",
+        "Device || Interval | Place",
+        "A table of pumps.",
+        "Device: pump | Place: Ulvik",
+    ],
+)
+def test_what_names_no_columns_is_no_header(header: str, pieces: WordPieces) -> None:
+    chunks = chunk(make(f"{header}\n{rows(60)}"), pieces, 200)
+    assert {c.heading for c in chunks} == {""}
+
+
+def test_a_table_ends_where_text_begins(pieces: WordPieces) -> None:
+    text = f"Device | Pressure | Interval | Place\n{rows(3)}\n" + "A sentence of text. " * 80
+    assert {c.heading for c in chunk(make(text), pieces, 100)} == {""}

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from rag_bot.config import Retrieval
-from rag_bot.rank import header, reranked
+from rag_bot.rank import distinct, header, reranked
 from rag_bot.types import Reading, Source
 
 Make = Callable[..., Source]
@@ -56,3 +56,11 @@ def test_nothing_found_is_nothing_read() -> None:
 def test_a_passage_is_read_under_its_file_and_headings(source: Make) -> None:
     assert header(source(1, "x", "annual_report_2025.pdf")) == "annual report 2025"
     assert header(source(1, "x", "faq.md", heading="A > B")) == "faq > A > B"
+
+
+def test_the_same_text_is_shown_once(source: Make) -> None:
+    texts = ["One.", "two", "ONE. ", "One.\n", "three", "four"]
+    found = [source(n, text, f"{n}.txt") for n, text in enumerate(texts, start=1)]
+    kept = distinct(found, 3)
+    assert [each.document for each in kept] == ["1.txt", "2.txt", "5.txt"]
+    assert [each.marker for each in kept] == [1, 2, 3]

@@ -267,7 +267,8 @@ def known(survey: Survey, inner: Hop, sources: Sequence[Source]) -> tuple[Survey
         return None
     source = replace(source, marker=1)
     verdict = _line(around(source, reading.start, reading.end), reading.answerable)
-    claim = f"{inner.clause.capitalize()} is {name}: {verdict.claim}"
+    clause = inner.clause[0].upper() + inner.clause[1:]
+    claim = f"{clause} is {name}: {verdict.claim}"
     return asked, (source, replace(verdict, claim=claim))
 
 

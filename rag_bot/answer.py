@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from rag_bot import context, prompt
+from rag_bot import context, prompt, survey
 from rag_bot.abstain import REASONS, answerable, evidence
 from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
@@ -20,6 +20,7 @@ from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.scope import Scope, take, without
 from rag_bot.sentences import passages
+from rag_bot.survey import Survey
 from rag_bot.types import (
     Answer,
     Citation,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from rag_bot.embed import Embedder
     from rag_bot.generate import Generator
     from rag_bot.read import Reader
+
+_T = TypeVar("_T")
 
 QUOTE_FROM = 0.55
 """A passage that fits the question this well is quoted when the model's own words don't hold."""
@@ -110,6 +113,10 @@ class Pipeline:
         question = _encodable(question)
         scopes = _scopes(scope, take(question)[1])
         query = self.query(question, history)
+        many = survey.wanted(query)
+        if many:
+            yield from self._survey(question, query, many, collection, scopes, clock)
+            return
         sources, cosine = self._find(query, collection, scopes=scopes)
         clock.lap("retrieve")
         yield Retrieved(query, sources)
@@ -154,6 +161,51 @@ class Pipeline:
             return
         yield _abstention(base, "model" if draft.declined else "unsupported", clock)
 
+    def _survey(
+        self,
+        question: str,
+        query: str,
+        many: Survey,
+        collection: str | None,
+        scopes: tuple[Scope, ...],
+        clock: _Clock,
+    ) -> Iterator[Event]:
+        """The answer to a question about many documents: no LLM is asked, code writes it."""
+        reader, settings = self.reader(), self.settings.retrieval
+        inner = survey.hop(many) if reader else None
+        sources = self._find(inner.question, collection, scopes=scopes)[0] if inner else ()
+        known = inner and survey.known(many, inner, sources)
+        asked, first = known or (many, None)
+        gathered = self._settled(
+            collection,
+            lambda held, embedder: survey.gather(
+                self.index, embedder, held, asked, settings, scopes, 2 if first else 1
+            ),
+        )
+        sources = ((first[0],) if first else ()) + gathered.sources
+        clock.lap("retrieve")
+        yield Retrieved(query, sources)
+
+        listed: list[survey.Finding] = []
+        text = ""
+        found = survey.findings(asked, gathered, reader, self.embedder())
+        for piece, told in survey.written(asked, gathered, found, first):
+            clock.mark("first_token")
+            text += piece
+            listed += told
+            yield Token(piece)
+        clock.lap("read")
+        base = Answer(question, query, "", (), (), (), False, "", "", confidence=1.0)
+        if not listed:
+            nothing = "empty_scope" if scopes else "empty_collection"
+            reason = "no_evidence" if gathered.total else nothing
+            base = replace(base, sources=sources[: settings.top_k], confidence=0.0)
+            yield _abstention(base, reason, clock, scopes, survey.caveat(gathered))
+            return
+        verdicts = tuple(verdict for _, verdict in listed)
+        base = replace(base, sources=tuple(source for source, _ in listed))
+        yield _answered(base, text, tuple(v.citations[0] for v in verdicts), verdicts, clock)
+
     def _find(
         self,
         query: str,
@@ -161,6 +213,11 @@ class Pipeline:
         limit: int | None = None,
         scopes: tuple[Scope, ...] = (),
     ) -> tuple[tuple[Source, ...], float]:
+        return self._settled(
+            collection, lambda held, embedder: self._found(query, held, embedder, limit, scopes)
+        )
+
+    def _settled(self, collection: str | None, find: Callable[[Collection, Embedder], _T]) -> _T:
         name = collection or self.settings.collection
         while True:
             with self.index.view():
@@ -168,7 +225,7 @@ class Pipeline:
                 embedder = self.embedder()
             # A rebuilt generation may begin to answer at any moment: then all is asked again.
             with contextlib.suppress(Flipped):
-                return self._found(query, held, embedder, limit, scopes)
+                return find(held, embedder)
 
     def _found(
         self,
@@ -378,8 +435,14 @@ def _answered(
     )
 
 
-def _abstention(base: Answer, reason: str, clock: _Clock, scopes: Sequence[Scope] = ()) -> Finished:
-    text = REASONS[reason].format(scope=" ".join(map(str, scopes)))
+def _abstention(
+    base: Answer,
+    reason: str,
+    clock: _Clock,
+    scopes: Sequence[Scope] = (),
+    caveat: str = "",
+) -> Finished:
+    text = REASONS[reason].format(scope=" ".join(map(str, scopes))) + caveat
     return Finished(replace(base, text=text, abstained=True, reason=reason, timings=clock.laps()))
 
 

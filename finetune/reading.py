@@ -79,40 +79,36 @@ def settle(asked: Sequence[Asked], judges: Sequence[float]) -> Calibration:
 
 def scores(asked: Sequence[Asked], threshold: float) -> dict[str, float]:
     """SQuAD 2.0's measures: below the threshold nothing is said."""
-    rows = [(each, each.reading.answerable >= threshold) for each in asked]
-    answerable = [(each, said) for each, said in rows if each.lesson.answerable]
-
-    def right(measure: type(exact_match), each: Asked, said: bool) -> float:  # type: ignore[valid-type]
-        if not each.lesson.answerable:
-            return float(not said)
-        return float(measure(each.said, each.references)) if said else 0.0
-
+    told = [each.said if each.reading.answerable >= threshold else "" for each in asked]
+    answerable = [each for each in asked if each.lesson.answerable]
+    withheld = [
+        (bool(each.lesson.answerable), each.reading.answerable < threshold) for each in asked
+    ]
     return {
-        "EM": mean(right(exact_match, each, said) for each, said in rows),
-        "F1": mean(right(f1, each, said) for each, said in rows),
+        "EM": mean(exact_match(t, each.references) for t, each in zip(told, asked, strict=True)),
+        "F1": mean(f1(t, each.references) for t, each in zip(told, asked, strict=True)),
         "answerable EM, never abstaining": mean(
-            exact_match(each.said, each.references) for each, _ in answerable
+            exact_match(each.said, each.references) for each in answerable
         ),
         "answerable F1, never abstaining": mean(
-            f1(each.said, each.references) for each, _ in answerable
+            f1(each.said, each.references) for each in answerable
         ),
         "always abstaining": mean(not each.lesson.answerable for each in asked),
         "answerability AUROC": auroc(
-            [each.reading.answerable for each in asked],
-            [bool(each.lesson.answerable) for each in asked],
+            [each.reading.answerable for each in asked], [there for there, _ in withheld]
         )
         or 0.0,
-        "abstains of unanswerable": mean(not s for e, s in rows if not e.lesson.answerable),
-        "abstains of answerable": mean(not said for _, said in answerable),
-        "span holds the answer": mean(
-            any(ref in _sentence(each) for ref in each.references) for each, _ in answerable
+        "abstains of unanswerable": mean(kept for there, kept in withheld if not there),
+        "abstains of answerable": mean(kept for there, kept in withheld if there),
+        "quote holds the answer": mean(
+            any(ref in quoted(each) for ref in each.references) for each in answerable
         ),
         "threshold": threshold,
     }
 
 
-def _sentence(each: Asked) -> str:
-    """The quote: the sentences that the span lies in."""
+def quoted(each: Asked) -> str:
+    """The sentences that the span lies in."""
     start, end = each.reading.start, each.reading.end
     text = each.lesson.passage
     return " ".join(text[a:b] for a, b in sentences(text) if a < end and start < b)

@@ -155,7 +155,7 @@ def trials(stage: Stage) -> list[Trial]:
     order = random.Random(SEED)
     kept = sorted(order.sample(stage.files, len(stage.files) * 2 // 3))
 
-    def planted(name: str, answers: bool = False, **how: Any) -> Trial:
+    def planted(name: str, *, answers: bool = False, **how: Any) -> Trial:
         return Trial(name, True, "baseline", lambda: stage.rows(name, **how), answers)
 
     def harmless(name: str, baseline: str = "baseline", **how: Any) -> Trial:
@@ -168,9 +168,9 @@ def trials(stage: Stage) -> list[Trial]:
     return [
         planted("top_k 1", settings=with_(base, retrieval={"top_k": 1})),
         planted("shuffled vectors", ingesting=Shuffled(stage.embedder())),
-        planted("no sources in the prompt", True, kind=Blind),
+        planted("no sources in the prompt", answers=True, kind=Blind),
         planted("a third of the documents missing", files=kept),
-        planted("markers shifted", True, pipeline=Shifted),
+        planted("markers shifted", answers=True, pipeline=Shifted),
         *(harmless(f"document order {n}", files=shuffled()) for n in (1, 2, 3)),
         *(
             harmless(f"batches of {n}", settings=with_(base, ingest={"batch_chunks": n}))

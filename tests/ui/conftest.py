@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -20,9 +19,6 @@ from rag_bot.errors import RagBotError
 from tests.conftest import missing
 from ui.local import Local
 from ui.server import build
-
-if TYPE_CHECKING:
-    pass
 
 PATIENCE_MS = 60_000
 EXAMPLES = Path(__file__).parents[2] / "examples"

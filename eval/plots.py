@@ -11,6 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 import matplotlib.style
@@ -140,6 +141,11 @@ def ratios(title: str, rows: Mapping[str, Mapping[str, tuple[float, float, float
 def growth(title: str, lines: Mapping[str, Mapping[int, float]]) -> str:
     """Each line's seconds by number of chunks, as an SVG file."""
     return _file(title, _growth, lines)
+
+
+def losses(title: str, lines: Mapping[str, Sequence[float]]) -> str:
+    """Each line's loss by training step, as an SVG file: a running mean over a pale curve."""
+    return _file(title, _losses, lines)
 
 
 def latencies(rows: Sequence[Row]) -> dict[str, Latency]:
@@ -490,3 +496,21 @@ def _growth(lines: Mapping[str, Mapping[int, float]]) -> _Drawn:
     axes.set_xlabel("chunks in the index")
     figure.legend(loc="outside upper center", ncols=len(lines), frameon=False)
     return _Drawn(figure, f"Seconds by number of chunks: {', '.join(said)}.")
+
+
+def _losses(lines: Mapping[str, Sequence[float]]) -> _Drawn:
+    figure, axes = _axes()
+    said = []
+    for number, (name, values) in enumerate(lines.items()):
+        colour = _WARN if number % 2 else _ACCENT
+        window = max(1, len(values) // 20)
+        means = [fmean(values[max(0, n + 1 - window) : n + 1]) for n in range(len(values))]
+        steps = range(1, len(values) + 1)
+        axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.3)
+        axes.plot(steps, means, color=colour, linewidth=2, label=name)
+        said.append(f"{name} {means[0]:.2f} to {means[-1]:.2f} in {len(values):,} steps")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    figure.legend(loc="outside upper center", ncols=len(lines), frameon=False)
+    return _Drawn(figure, f"Loss by step: {', '.join(said)}.")

@@ -31,6 +31,7 @@ from rag_bot.errors import RagBotError, UsageError
 from rag_bot.generate import Scoring
 from rag_bot.index import Index, fingerprint
 from rag_bot.ledger import Origin
+from rag_bot.scope import take
 from rag_bot.types import Answer, Finished, Retrieved, Source, Token
 
 FORMAT = 1
@@ -266,7 +267,7 @@ def _asked(
 def _retrieved(pipeline: Pipeline, collection: str, places: _Places, case: GoldenCase) -> Row:
     begun = time.perf_counter()
     query = pipeline.query(case.question, case.history)
-    found = pipeline.search(query, collection=collection, limit=_depth(pipeline.settings))
+    found = _ranking(pipeline, collection, case, query)
     seconds = time.perf_counter() - begun
     shown = found[: pipeline.settings.retrieval.top_k]
     return Row(
@@ -275,6 +276,18 @@ def _retrieved(pipeline: Pipeline, collection: str, places: _Places, case: Golde
         ranking=tuple(map(places.hit, found)),
         sources=tuple(map(places.shown, shown)),
         timings={"retrieve": round(seconds, 4), "total": round(seconds, 4)},
+    )
+
+
+def _ranking(
+    pipeline: Pipeline, collection: str, case: GoldenCase, query: str
+) -> tuple[Source, ...]:
+    """Deeper than what is shown, within the filters of the question, which the query has lost."""
+    return pipeline.search(
+        query,
+        collection=collection,
+        limit=_depth(pipeline.settings),
+        scope=take(case.question)[1],
     )
 
 
@@ -293,8 +306,7 @@ def _answered(
             case Finished(answer=finished):
                 answer = finished
     assert answer is not None, "an answer ends with Finished"
-    depth = _depth(pipeline.settings)
-    ranking = pipeline.search(answer.query, collection=collection, limit=depth)
+    ranking = _ranking(pipeline, collection, case, answer.query)
     generator = pipeline.generator()
     markers = {source.marker for source in answer.sources}
     nll = None

@@ -1,6 +1,7 @@
 """Training the reader: MiniLM learns to rank, to point and to say that a passage does not tell.
 
-    python -m finetune.reader --lessons LESSONS.jsonl --out DIR
+    python -m finetune.reader --lessons LESSONS.jsonl --out FIRST
+    python -m finetune.reader --lessons LESSONS.jsonl --out SECOND --round 2 --begin FIRST
 
 Each step reads lessons with one wrong passage each. The word embeddings stay as they are, so the
 shipped weights are the layers and the heads alone.
@@ -15,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eval import plots
 from finetune import spans
 from finetune.spans import Lesson
 from rag_bot import config, encoder, models, read
@@ -47,7 +49,25 @@ MIX = {
     "check-covid": 1006,
 }
 """Lessons of each origin at most."""
+MIX_AGAIN = {
+    "squad-v2": 9300,
+    "squad-v1": 2500,
+    "squadshifts-wiki": 1000,
+    "squadshifts-amazon": 200,
+    "nq": 500,
+    "qed": 1200,
+    "tatqa": 500,
+    "policyqa": 300,
+    "cpgqa": 200,
+    "quoref": 100,
+    "fairytales": 100,
+    "fever": 500,
+    "fool-me-twice": 200,
+    "check-covid": 300,
+}
+"""The same for the second round, most of whose lessons are about what passages don't say."""
 CHECKPOINT = "checkpoint.pt"
+LOSS = "loss.jsonl"
 _SAVE_EVERY = 300
 """Seconds between checkpoints."""
 
@@ -58,7 +78,8 @@ class Recipe:
 
     Lessons of more than `longest` characters are left out. `wrong` is the share of lessons read
     with a wrong passage too, `removed` the share read with the answering sentence taken out of
-    theirs, `headed` the share that keeps its header. `batch` counts word pieces.
+    theirs, `twisted` the share asked something else that it does not answer, `headed` the share
+    that keeps its header. `batch` counts word pieces.
     """
 
     seed: int = 0
@@ -70,7 +91,16 @@ class Recipe:
     batch: int = 4096
     removed: float = 0.15
     wrong: float = 0.5
+    twisted: float = 0.0
     headed: float = 0.5
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
+
+
+ROUNDS = {
+    1: Recipe(pairs=22_000),
+    2: Recipe(seed=1, pairs=20_000, rate=1e-4, wrong=0.3, removed=0.1, twisted=0.3, mix=MIX_AGAIN),
+}
+"""The shipped reader's two rounds: the second starts from what the first one learned."""
 
 
 class Drawn(NamedTuple):
@@ -131,15 +161,23 @@ def draw(
             wrong = lesson.wrong[which]
             about = headers.get(wrong, "") if headed else ""
             group.append(Drawn(lesson.question, about, wrong, None, True, False, False))
-        elif lesson.answerable and rng.random() < recipe.removed / (1 - recipe.wrong):
-            missed = spans.without_answer(lesson, rng)
-            if missed:
-                group.append(
-                    Drawn(lesson.question, header, missed.passage, None, True, False, None)
-                )
+        elif lesson.answerable:
+            near = _near_miss(lesson, recipe, rng)
+            if near:
+                group.append(Drawn(near.question, header, near.passage, None, True, False, None))
         groups.append(group)
     rng.shuffle(groups)
     return groups
+
+
+def _near_miss(lesson: Lesson, recipe: Recipe, rng: random.Random) -> Lesson | None:
+    """Of the lessons that are not read with a wrong passage, as many as the recipe says."""
+    draw = rng.random() * (1 - recipe.wrong)
+    if draw < recipe.removed:
+        return spans.without_answer(lesson, rng)
+    if draw < recipe.removed + recipe.twisted:
+        return spans.twisted(lesson, rng)
+    return None
 
 
 def batches(groups: list[list[Drawn]], recipe: Recipe) -> list[list[Drawn]]:
@@ -214,14 +252,15 @@ def train(
     recipe: Recipe,
     folder: Path,
     out: Path,
+    begin: Path | None = None,
 ) -> None:
     """Train on top of the embedder in `folder`; the rate rises, then falls to nothing.
 
-    Writes `reader.safetensors` and `loss.jsonl` to `out`. A killed training goes on from its last
-    checkpoint, on the same curve.
+    `begin` is the folder of a reader to start from. Writes weights, card, `loss.jsonl`
+    and its plot to `out`. A killed training goes on from its last checkpoint, on the same curve.
     """
     import transformers
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     torch.manual_seed(recipe.seed)
     pairs = Pairs(folder / "tokenizer.json")
@@ -235,14 +274,19 @@ def train(
             attention_probs_dropout_prob=0.0,
         )
     )
+    if begin:
+        network.load_state_dict(encoder.unpacked(load_file(begin / read.WEIGHTS)), strict=False)
     optimizer = _optimizer(network, recipe)
     planned = _enough(batches(draw(lessons, headers, recipe), recipe), recipe.pairs)
     out.mkdir(parents=True, exist_ok=True)
     first = _resume(out / CHECKPOINT, network, optimizer, recipe)
     network.train()
+    # What was noted after the last checkpoint is noted again.
+    noted = (out / LOSS).read_text("utf-8").splitlines()[:first] if first else []
     begun = saved = time.monotonic()
     seen = 0
-    with (out / "loss.jsonl").open("a" if first else "w") as log:
+    with (out / LOSS).open("w") as log:
+        log.writelines(f"{line}\n" for line in noted)
         for step, drawn in enumerate(planned[first:], start=first):
             through = step / len(planned)
             for group in optimizer.param_groups:
@@ -271,6 +315,8 @@ def train(
                 _save(out / CHECKPOINT, network, optimizer, recipe, step + 1)
                 saved = time.monotonic()
     print(file=sys.stderr)
+    curve = [json.loads(line)["loss"] for line in (out / LOSS).open(encoding="utf-8")]
+    (out / "loss.svg").write_text(plots.losses("reader", {"loss": curve}), "utf-8")
     save_file(
         {
             name: value.detach().to(torch.float16).contiguous()
@@ -347,19 +393,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m finetune.reader", description=__doc__)
     parser.add_argument("--lessons", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pairs", type=int, default=Recipe().pairs)
+    parser.add_argument("--round", type=int, choices=sorted(ROUNDS), default=1, dest="turn")
+    parser.add_argument("--begin", type=Path, help="a reader's folder to start from")
+    parser.add_argument("--seed", type=int, help="another than the round's own")
+    parser.add_argument("--pairs", type=int, help="another number than the round's own")
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     settings = config.load().settings
     folder = models.locate(settings.models.embedder, settings.models.dir)
-    recipe = replace(Recipe(), seed=options.seed, pairs=options.pairs)
+    recipe = ROUNDS[options.turn]
+    recipe = replace(
+        recipe,
+        seed=recipe.seed if options.seed is None else options.seed,
+        pairs=options.pairs or recipe.pairs,
+    )
     lessons = spans.read(options.lessons)
     headers = {lesson.passage: lesson.header for lesson in lessons}
     short = [lesson for lesson in lessons if len(lesson.passage) <= recipe.longest]
-    train(mixed(short, MIX, recipe.seed), headers, recipe, folder, options.out)
+    kept = mixed(short, recipe.mix, recipe.seed)
+    train(kept, headers, recipe, folder, options.out, options.begin)
     return 0
 
 

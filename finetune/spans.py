@@ -296,6 +296,65 @@ def without_answer(lesson: Lesson, rng: random.Random) -> Lesson | None:
     return replace(lesson, passage=rest, span=None, answerable=False)
 
 
+def twisted(lesson: Lesson, rng: random.Random) -> Lesson | None:
+    """Another question on the same passage, which it does not answer: a near miss.
+
+    A name or a number is exchanged for a close one, a word for its opposite, or a "not" comes in
+    (Jia and Liang, "Adversarial Examples", 2017, section 3; Rajpurkar et al., 2018, table 3).
+    None where nothing can be exchanged.
+    """
+    if lesson.span is None:
+        return None
+    asked, said = lesson.question, lesson.passage[slice(*lesson.span)]
+    made = []
+    for pattern in (_NAME, _NUMBER):
+        own = [m for m in pattern.finditer(asked) if m[0].casefold() in lesson.passage.casefold()]
+        source = lesson.passage if rng.random() < 0.5 or not lesson.wrong else lesson.wrong[0]
+        close = sorted(
+            {
+                m[0]
+                for m in pattern.finditer(source)
+                if m[0] not in asked and m[0] not in said and said not in m[0]
+            }
+        )
+        if own and close:
+            match, other = rng.choice(own), rng.choice(close)
+            made.append(asked[: match.start()] + other + asked[match.end() :])
+    words = [m for m in re.finditer(r"[a-z]+", asked) if m[0] in _OPPOSITE]
+    if words:
+        match = rng.choice(words)
+        made.append(asked[: match.start()] + _OPPOSITE[match[0]] + asked[match.end() :])
+    # A "not" fits most questions: seldom, or "not" alone would come to mean "no answer".
+    negated = _VERB.sub(r"\g<0> not", asked, count=1)
+    if negated != asked and " not " not in asked and rng.random() < 0.15:
+        made.append(negated)
+    if not made:
+        return None
+    return replace(lesson, question=rng.choice(made), span=None, answerable=False)
+
+
+_NAME = re.compile(r"(?<=[\w,;:(] )[A-Z][\w'’-]+(?: (?:of |the )?[A-Z][\w'’-]+)*")
+_NUMBER = re.compile(r"\b\d[\d.,]*\d\b|\b\d\b")
+_VERB = re.compile(r"\b(?:is|are|was|were|can|could|must|may|should|will|would|did|does|do)\b")
+_PAIRS = """
+first last, most least, before after, highest lowest, largest smallest, biggest smallest, more
+less, increase decrease, increased decreased, north south, east west, northern southern, eastern
+western, oldest youngest, older younger, begin end, began ended, earliest latest, earlier later,
+allowed forbidden, minimum maximum, always never, with without, win lose, won lost, opened closed,
+buy sell, bought sold, higher lower, longer shorter, longest shortest, public private, male
+female, men women, major minor, strong weak, upper lower, inside outside, above below, rise fall,
+rose fell, join leave, joined left, support oppose, supported opposed, success failure, positive
+negative, best worst, import export, legal illegal, start finish, started finished, accept reject,
+accepted rejected, include exclude, internal external, same different, early late, new old, rich
+poor, common rare
+"""
+_OPPOSITE = {
+    word: other
+    for pair in _PAIRS.replace("\n", " ").split(",")
+    for word, other in (pair.split(), pair.split()[::-1])
+}
+
+
 def read(file: Path) -> list[Lesson]:
     """Lessons that `main` wrote."""
     found = []

@@ -279,6 +279,7 @@ class Index:
                     self.catalogue.owe_purge(collection)
                     for begun in self.catalogue.building(collection.name):
                         self._discard(begun)
+                self._forget_parts()
             with self._mistrusting(collection):
                 self._sweep(collection, caches)
 
@@ -790,9 +791,10 @@ class Index:
             _close([caches] if caches else [])
 
     def _forget_parts(self) -> None:
-        """What was read for scopes may be of a document that goes, or of a collection."""
+        """What was read for exact search may be of a document that goes, or of a collection."""
         self._within.clear()
         self._parts.clear()
+        self._exact.clear()
 
     def _sweep_folders(self) -> None:
         """Delete caches that no collection has: of a run that was killed, or of an old version."""

@@ -288,6 +288,17 @@ def test_retrieval_alone_ranks_as_answering_does(
     }
 
 
+def test_the_filters_of_a_question_hold_for_its_whole_ranking(
+    pipeline: Make, knowing: Any, tmp_path: Path
+) -> None:
+    case = GoldenCase("only", f"{BAR} in:pump.txt", ("4.5 bar",), (PageRef("pump.txt", 1),))
+    cases.write(tmp_path / "scoped.jsonl", [case])
+    golden = cases.read(tmp_path / "scoped.jsonl")
+    for answers in (False, True):
+        made = rows(Plan(golden, answers=answers), pipeline(knowing(SAID)), tmp_path / str(answers))
+        assert {hit.document for hit in made["only"].ranking} == {"pump.txt"}
+
+
 def test_the_reference_is_weighed_where_the_generator_can(
     golden: GoldenSet, pipeline: Make, weighing: Any, knowing: Any, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def test_it_learns_and_the_same_again_from_the_same_seed(tiny: Path, tmp_path: P
         reader.train(lessons(600), {}, QUICK, tiny, tmp_path / name)
     losses = curve(tmp_path / "a")
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert f"in {len(losses)} steps" in (tmp_path / "a" / "loss.svg").read_text()
     assert losses == curve(tmp_path / "b")
 
 
@@ -54,8 +55,11 @@ def test_a_killed_training_goes_on_along_the_same_curve(
     stopped = iter(range(6))
 
     def killed(*arguments: object) -> torch.Tensor:
-        if next(stopped, None) is None:
+        step = next(stopped, None)
+        if step is None:
             raise KeyboardInterrupt
+        if step == 4:  # the last step before the kill has no checkpoint
+            monkeypatch.setattr(reader, "_SAVE_EVERY", 3600)
         return whole(*arguments)  # type: ignore[arg-type]
 
     whole = reader.loss
@@ -111,6 +115,31 @@ def test_an_unanswerable_questions_own_passage_teaches_no_ranking() -> None:
     each = replace(lessons(1)[0], span=None, answerable=False)
     ((drawn,),) = reader.draw([each], {}, QUICK)
     assert (drawn.relevant, drawn.answerable, drawn.points) == (None, False, True)
+
+
+def test_near_misses_are_as_many_as_the_recipe_says() -> None:
+    text = "The hat is black. Ann Lee painted the tree first. It was a gift from Bob Ray."
+    start = text.index("black")
+    asked = "Which colour had the hat that Ann Lee painted first?"
+    each = Lesson(asked, text, "", (start, start + 5), True, "toy", ("x",))
+    recipe = replace(QUICK, wrong=0.4, removed=0.2, twisted=0.3)
+    groups = reader.draw([each] * 2000, {}, recipe)
+    seconds = [group[1] for group in groups if len(group) == 2]
+    shares = {
+        "wrong": sum(drawn.passage == "x" for drawn in seconds),
+        "removed": sum(drawn.question == asked and drawn.passage != "x" for drawn in seconds),
+        "twisted": sum(drawn.question != asked for drawn in seconds),
+    }
+    for name, share in shares.items():
+        assert share / 2000 == pytest.approx(getattr(recipe, name), abs=0.04), name
+    assert not any(drawn.answerable or drawn.span for drawn in seconds)
+
+
+def test_a_second_round_starts_from_what_the_first_one_learned(tiny: Path, tmp_path: Path) -> None:
+    reader.train(lessons(600), {}, QUICK, tiny, tmp_path / "first")
+    again = replace(QUICK, pairs=200)
+    reader.train(lessons(600), {}, again, tiny, tmp_path / "second", tmp_path / "first")
+    assert curve(tmp_path / "second")[0] < 0.85 * curve(tmp_path / "first")[0]
 
 
 def test_batches_hold_like_lengths_and_every_group_once() -> None:

@@ -99,6 +99,33 @@ def test_a_near_miss_has_lost_the_sentence_that_answers(built: list[Lesson]) -> 
     assert spans.without_answer(again, random.Random(0)) is None
 
 
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("When was Harbour Mill built?", {"When was Old Bridge built?"}),
+        ("What was built in 1852?", {"What was built in 1901?", "What was not built in 1852?"}),
+        ("Which was built first?", {"Which was built last?", "Which was not built first?"}),
+        ("Whose mill?", {None}),
+    ],
+)
+def test_a_question_is_twisted_into_one_that_the_passage_does_not_answer(
+    question: str, told: set[str | None]
+) -> None:
+    passage = "They built Harbour Mill in 1852 and then Old Bridge in 1901, by the river."
+    start = passage.index("by the river")
+    span = (start, start + len("by the river"))
+    lesson = Lesson(question, passage, "Mills", span, True, "x")
+    made = {
+        twist and twist.question
+        for seed in range(60)
+        if (twist := spans.twisted(lesson, random.Random(seed))) or told == {None}
+    }
+    assert made <= told | {question.replace(" was ", " was not ")}
+    assert made & told
+    twist = next((t for n in range(60) if (t := spans.twisted(lesson, random.Random(n)))), None)
+    assert twist is None or (twist.passage, twist.span, twist.answerable) == (passage, None, False)
+
+
 def test_wrong_passages_are_close_and_do_not_hold_the_answer(embedder: Embedder) -> None:
     texts = [f"The mill of village {n} was built in 18{n:02}." for n in range(40)]
     asked = [

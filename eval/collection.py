@@ -29,7 +29,7 @@ _GIVEN = re.compile(r"(?:At least )?(\d+) of ")
 
 
 class Outcome(NamedTuple):
-    """One case: the documents that should be listed, those that were, and the count given.
+    """One case: the documents that should be listed, those that were, and the count `told`.
 
     `surveyed` says whether the question was taken for one about many documents.
     """
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
     surveyed: bool
     right: frozenset[str]
     listed: frozenset[str]
-    count: int | None
+    told: int | None
 
 
 def outcome(case: GoldenCase, answer: Answer | None) -> Outcome:
@@ -81,7 +81,7 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, float | int]:
         "answerable": len(asked),
         "exact": sum(each.right == each.listed for each in asked),
         "counts": len(counts),
-        "counts_right": sum(each.count == len(each.right) for each in counts),
+        "counts_right": sum(each.told == len(each.right) for each in counts),
         "none": len(none),
         "none_right": sum(each.surveyed and not each.listed for each in none),
     }

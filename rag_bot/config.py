@@ -82,9 +82,9 @@ class Retrieval(_Section):
     candidates: int = Field(100, ge=1, le=1000, description="Chunks taken from each retriever")
     top_k: int = Field(4, ge=1, le=50, description="Sources shown to the model")
     rrf_k: float = Field(5, gt=0, description="The constant of reciprocal rank fusion")
-    read: int = Field(12, ge=1, le=200, description="Candidates that the reader reads")
+    read: int = Field(10, ge=1, le=200, description="Candidates that the reader reads")
     reader_weight: float = Field(
-        0.05, ge=0, description="What the reader's log-odds count in the ranking; 0 nothing"
+        0.12, ge=0, description="What the reader's judgement counts in the ranking; 0 nothing"
     )
     floor: float = Field(
         0.42,
@@ -93,7 +93,7 @@ class Retrieval(_Section):
         description="Abstain when the evidence score of the best source is below this; 0 never",
     )
     answerable: float = Field(
-        0.2,
+        0.38,
         ge=0,
         le=1,
         description="Abstain when the reader gives no source this probability of answering",
@@ -105,7 +105,7 @@ class Generation(_Section):
 
     max_tokens: int = Field(128, ge=1, le=4096, description="Longest answer, in tokens")
     context_tokens: int = Field(
-        1400, ge=100, description="Tokens of sources in the prompt; the rest is left out"
+        300, ge=100, description="Tokens of sources in the prompt; the rest is left out"
     )
     temperature: float = Field(
         0, ge=0, le=2, description="0 takes the likeliest token each time; more draws at random"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -49,5 +50,8 @@ def header(source: Source) -> str:
 
 
 def score(fused: float, reading: Reading, weight: float) -> float:
-    """What a candidate is ranked by: how retrieval fused it, and what the reader says."""
-    return fused + weight * reading.relevance
+    """What a candidate is ranked by: how retrieval fused it, and the reader's probability.
+
+    A probability, not its log-odds: however sure the reader is, it only says so much.
+    """
+    return fused + weight / (1 + math.exp(-max(-30.0, min(30.0, reading.relevance))))

@@ -437,8 +437,8 @@ def holds(pin: Pin, text: str) -> bool:
         return bool(re.search(rf"{_spelt(pin.text)}|\b{iso}\b", text, re.IGNORECASE))
     if pin.kind == "name":
         if pin.text.casefold() in _MONTHS:
-            month = _MONTHS.index(pin.text.casefold()) + 1
-            return bool(re.search(rf"\b{pin.text}\b|\b\d{{4}}-{month:02}\b", text, re.IGNORECASE))
+            place = _MONTHS.index(pin.text.casefold()) + 1
+            return bool(re.search(rf"\b{pin.text}\b|\b\d{{4}}-{place:02}\b", text, re.IGNORECASE))
         return bool(content(pin.text) & content(text))
     return bool(re.search(_spelt(pin.text), text, re.IGNORECASE))
 

@@ -15,13 +15,14 @@ import pytest
 
 from ingest.chunk import chunk
 from ingest.worker import Job, Outcome, Recipe, draft
-from rag_bot import config, generate, models
+from rag_bot import config, generate, models, read
 from rag_bot.catalogue import Collection, Prepared, Vectors, document_id
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.errors import DocumentError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, indexed_text
+from rag_bot.read import MiniReader
 from rag_bot.tokenize import WordPieces
 from rag_bot.types import Chunk, Document, Heading, Message, Page, Source
 
@@ -68,6 +69,14 @@ def pieces(embedder_folder: Path) -> WordPieces:
 def embedder(models_dir: Path) -> Embedder:
     """The real embedder, loaded once."""
     return Embedder.from_settings(config.load(flags={"models.dir": models_dir}).settings)
+
+
+@pytest.fixture(scope="session")
+def reader(models_dir: Path) -> MiniReader:
+    """The reader that is shipped."""
+    return MiniReader(
+        read.SHIPPED, config.load(flags={"models.dir": models_dir}, environ={}).settings
+    )
 
 
 @pytest.fixture(scope="session")

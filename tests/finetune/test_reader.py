@@ -15,7 +15,7 @@ from rag_bot.errors import UsageError
 
 COLOURS = ("red", "green", "blue", "black", "white")
 THINGS = ("car", "house", "tree", "door", "ship", "hat")
-QUICK = Recipe(pairs=2400, rate=5e-3, batch=1024, removed=0, wrong=0.5)
+QUICK = Recipe(pairs=2400, rate=5e-3, batch=256, removed=0, wrong=0.5)
 
 
 def lessons(count: int) -> list[Lesson]:

@@ -11,6 +11,7 @@ from rag_bot.embed import Embedder
 from rag_bot.errors import IndexMismatch, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, fingerprint
+from rag_bot.read import Reader
 from rag_bot.scope import made
 from rag_bot.types import Answer, Finished, Message, Retrieved, Token
 
@@ -38,10 +39,19 @@ def ask(
     )
 
     def run(
-        generator: Generator | None, question: str = QUESTION, *history: Message
+        generator: Generator | None,
+        question: str = QUESTION,
+        *history: Message,
+        reader: Reader | None = None,
+        **retrieval: float,
     ) -> tuple[Answer, str]:
+        changed = settings.retrieval.model_copy(update=retrieval)
         pipeline = Pipeline(
-            settings, index, lambda: embedder, (lambda: generator) if generator else never
+            settings.model_copy(update={"retrieval": changed}),
+            index,
+            lambda: embedder,
+            (lambda: generator) if generator else never,
+            lambda: reader,
         )
         first, *tokens, last = pipeline.answer(question, history)
         assert isinstance(first, Retrieved)
@@ -49,7 +59,8 @@ def ask(
         assert all(isinstance(each, Token) and each.text for each in tokens)
         answer = last.answer
         assert answer.query == first.query
-        assert set(answer.sources) <= set(first.sources)
+        retrieved = {source.chunk.id for source in first.sources}
+        assert {source.chunk.id for source in answer.sources} <= retrieved
         assert answer.abstained == bool(answer.reason)
         for cited in answer.citations:
             document = index.catalogue.document(cited.document_id)
@@ -322,3 +333,48 @@ def test_a_scope_and_the_filters_in_a_query_both_hold(
 def test_a_date_that_is_none_is_named(ask: Ask) -> None:
     with pytest.raises(UsageError, match="after:2025-02-30 is not a date"):
         ask(None, "What is due after:2025-02-30?")
+
+
+DAYS = "Full-time employees have 28 days of paid leave."
+
+
+def test_words_that_do_not_hold_give_way_to_what_the_reader_points_at(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    answer, shown = ask(scripted("Employees have 45 days of paid leave."), reader=reader)
+    assert shown == "Employees have 45 days of paid leave."
+    assert answer.text == f"The documents say: “{DAYS}” [{answer.citations[0].marker}]"
+    assert [cited.quote for cited in answer.citations] == [DAYS]
+
+
+def test_what_is_true_and_no_answer_gives_way_to_what_the_reader_points_at(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    beside = "Unused leave expires on 31 March."
+    answer, _ = ask(scripted(beside), reader=reader)
+    assert [cited.quote for cited in answer.citations] == [DAYS]
+    answer, _ = ask(scripted(beside), reader=None)
+    assert answer.text.startswith(beside)
+
+
+def test_words_that_tell_what_the_reader_found_stay(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    answer, _ = ask(scripted("They have 28 days of paid leave."), reader=reader)
+    assert answer.text.startswith("They have 28 days of paid leave. [")
+
+
+def test_where_the_reader_finds_no_answer_the_model_is_not_asked(ask: Ask, reader: Reader) -> None:
+    answer, _ = ask(None, reader=reader, answerable=0.999)
+    assert (answer.abstained, answer.reason) == (True, "no_evidence")
+
+
+def test_the_model_is_shown_what_answers_before_the_rest(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    said = scripted("They have 28 days of paid leave.")
+    answer, _ = ask(said, reader=reader)
+    assert answer.sources[0].document == "leave.txt"
+    assert answer.sources[0].reading
+    assert DAYS in said.prompts[0][1].text
+    assert answer.confidence > 0.5

@@ -34,7 +34,7 @@ def sources(source: Make) -> list[Source]:
 
 def test_the_best_candidates_are_read_and_reordered(sources: list[Source]) -> None:
     told = Told()
-    ranked = reranked("?", sources, told, Retrieval(read=3, reader_weight=1.0))
+    ranked = reranked("?", sources, told, Retrieval(read=3, reader_weight=2.0))
     assert [each.chunk.text for each in ranked] == ["3", "2", "1", "9"]
     assert [each.marker for each in ranked] == [1, 2, 3, 4]
     assert [each.reading is not None for each in ranked] == [True, True, True, False]
@@ -42,11 +42,18 @@ def test_the_best_candidates_are_read_and_reordered(sources: list[Source]) -> No
 
 
 def test_the_reader_weighs_what_it_is_given(sources: list[Source]) -> None:
-    """.5 + .06, .4 + .18 and .3 + .12: .56, .58, .42."""
-    ranked = reranked("?", sources, Told(), Retrieval(read=3, reader_weight=0.06))
+    """.5 + .5 · .731, .4 + .5 · .953 and .3 + .5 · .881: .866, .876, .741."""
+    ranked = reranked("?", sources, Told(), Retrieval(read=3, reader_weight=0.5))
     assert [each.chunk.text for each in ranked] == ["3", "1", "2", "9"]
     ranked = reranked("?", sources, Told(), Retrieval(read=3, reader_weight=0))
     assert ranked[0].chunk.text == "1"
+
+
+def test_however_sure_the_reader_is_it_only_says_so_much(source: Make) -> None:
+    """.5 + .2 · σ(-900) and .2 + .2 · σ(900): .5 and .4."""
+    sources = [replace(source(1, "-900"), score=0.5), replace(source(2, "900"), score=0.2)]
+    ranked = reranked("?", sources, Told(), Retrieval(read=2, reader_weight=0.2))
+    assert [each.chunk.text for each in ranked] == ["-900", "900"]
 
 
 def test_nothing_found_is_nothing_read() -> None:

@@ -14,18 +14,6 @@ PARKING = "The garage opens at six. Visitors pay two euros an hour and park on t
 NOISE = "Paid leave is a topic of many contracts. The committee talked about it for a long time."
 
 
-@pytest.fixture(scope="module")
-def reader(models_dir: Path) -> MiniReader:
-    """The reader that is shipped."""
-    settings = Settings()
-    settings = settings.model_copy(
-        update={"models": settings.models.model_copy(update={"dir": models_dir})}
-    )
-    loaded = read.load(settings)
-    assert isinstance(loaded, MiniReader)
-    return loaded
-
-
 @pytest.mark.parametrize(
     ("question", "best", "words"),
     [

@@ -13,9 +13,16 @@ import numpy as np
 from ingest.chunk import TITLE_TOKENS, chunk
 from ingest.files import Found
 from ingest.report import FileResult, Progress, Report, Status
-from ingest.sync import UNSURE, changed_since, recorded, untouched
+from ingest.sync import changed_since, recorded, untouched
 from rag_bot import models
-from rag_bot.catalogue import Collection, Entry, Prepared, document_id, unpack_vectors
+from rag_bot.catalogue import (
+    Collection,
+    Entry,
+    Prepared,
+    document_id,
+    unpack_vectors,
+    unsure,
+)
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import Index, fingerprint, indexed_text
@@ -138,7 +145,7 @@ class _Cut:
             chunks=chunk(document, self._pieces, self._limit),
             vectors=unpack_vectors([]),
             size=entry.size,
-            mtime_ns=entry.mtime_ns if sure else UNSURE,
+            mtime_ns=entry.mtime_ns if sure else unsure(entry.mtime_ns),
             media_type=entry.media_type,
         )
 

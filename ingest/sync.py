@@ -18,7 +18,7 @@ from ingest.lineage import take_out_rows
 from ingest.report import FileResult, Progress, Report, Status
 from ingest.worker import Draft, Job, Recipe, Same, drafts
 from rag_bot import models
-from rag_bot.catalogue import Collection, Entry, Prepared, Vectors, unpack_vectors
+from rag_bot.catalogue import Collection, Entry, Prepared, Vectors, unpack_vectors, unsure
 from rag_bot.config import Settings
 from rag_bot.digest import sha256_of
 from rag_bot.errors import DocumentError, NotADocument, RagBotError, Unavailable, UsageError
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _RACY_NS = 2_000_000_000
 """A file written this shortly before it was read may change again without getting a new date."""
-
-UNSURE = -1
-"""The date kept of such a file: no file has it, so it is read again."""
 
 _PATIENCE = 2.0
 """Seconds a finished document waits for others to be embedded with it."""
@@ -353,7 +350,7 @@ class _Run:
         """A file's date, as far as it will tell whether the file has changed since it was read."""
         found = self.listed[source]
         assert isinstance(found, Found)
-        return UNSURE if changed_since(found.path, self.begun) else mtime_ns
+        return unsure(mtime_ns) if changed_since(found.path, self.begun) else mtime_ns
 
     def _reject(self, job: Job, error: DocumentError) -> FileResult:
         status: Status = "skipped" if isinstance(error, NotADocument) else "failed"

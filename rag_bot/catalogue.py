@@ -106,6 +106,14 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256(joined).hexdigest()
 
 
+def unsure(mtime_ns: int) -> int:
+    """The date to keep of a file that may have changed as it was read: the true one, negative.
+
+    No file has it, so that one is read again.
+    """
+    return -mtime_ns if mtime_ns > 0 else mtime_ns - 1
+
+
 class Catalogue:
     """Collections, their documents and chunks, in the one database."""
 
@@ -229,7 +237,7 @@ class Catalogue:
     def places(self, collection: Collection) -> list[Place]:
         """The same for choosing among them, in no order: `entries` takes twice as long."""
         rows = self._db.all(
-            "SELECT id, source, mtime_ns,"
+            "SELECT id, source, abs(mtime_ns),"  # see `unsure`
             " (SELECT count(*) FROM chunks WHERE document_id = documents.id)"
             " FROM documents WHERE collection_id = ? AND state = 'live'",
             (collection.id,),

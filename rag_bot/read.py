@@ -104,6 +104,8 @@ class MiniReader:
         base = models.locate(card["base"], settings.models.dir)
         weights = folder / WEIGHTS
         transformers.utils.logging.disable_progress_bar()
+        # It would warn that the embedder's pooler, which the reader has no use for, was left out.
+        transformers.utils.logging.set_verbosity_error()
         self.model_id = f"{folder.name}:{sha256_of(weights)[:16]}"
         self.calibration = Calibration(**card["calibration"])
         self._pairs = Pairs(base / "tokenizer.json")

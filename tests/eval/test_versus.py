@@ -144,7 +144,7 @@ def test_ours_is_measured_and_shown_on_two_documents_of_our_own(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RAG_BOT_MODELS_DIR", str(models_dir))
+    monkeypatch.setenv("RAG_BOT_MODELS__DIR", str(models_dir))
     arguments = ["--limit", "2", "--rounds", "1", "--systems", "ours", "--growth", "12"]
     assert versus.main([*arguments, "--json", "--plots", str(tmp_path)]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -275,7 +275,7 @@ def test_texts_that_are_missing_or_too_many_are_told_and_mended(
     caches = index._open(collection())
     (chunk,) = index.catalogue.chunks_of(entries()["pump.txt"].id)
     caches.lexical.remove([chunk.chunk.id])
-    caches.lexical.replace(["stray"], ["A stray text."])
+    caches.lexical.replace(["stray"], ["stray"], ["A stray text."])
     assert [(each.place, each.detail) for each in check()] == [
         ("lexical", "1 of 4 texts are missing"),
         ("lexical", "1 of 4 texts too many"),

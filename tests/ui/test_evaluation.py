@@ -33,10 +33,11 @@ class Obedient(Scripted):
 
 @pytest.fixture
 def home(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of documents, golden cases about them, and stand-ins for both models."""
+    """A folder of documents, golden cases about them, and stand-ins for the models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAG_BOT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("RAG_BOT_MODELS__DIR", str(settings.models.dir))
+    monkeypatch.setenv("RAG_BOT_MODELS__READER", "")
     monkeypatch.setenv("RAG_BOT_RETRIEVAL__FLOOR", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(embed.Embedder, "from_settings", lambda _: WordEmbedder())

@@ -19,7 +19,6 @@ from rag_bot.rank import distinct, reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.scope import Scope, take, without
-from rag_bot.sentences import passages
 from rag_bot.survey import Survey
 from rag_bot.types import (
     Answer,
@@ -110,7 +109,8 @@ class Pipeline:
     ) -> Iterator[Event]:
         """One question's events: `Retrieved`, then `Token`s, then `Finished`.
 
-        The tokens joined are the text of the answer, unless the model's words did not hold: then
+        The tokens joined are the text of the answer, unless the model's words did not hold, or lack
+        what the reader found: then
         `Finished` brings a quotation or an abstention in their place. Closing the iterator stops
         the model. `scope` and errors are as in `search`; filters in `history` count no more.
         """
@@ -384,12 +384,11 @@ def evidence_of(sources: Sequence[Source]) -> Evidence | None:
     if not read:
         return None
     reading, source = max(read, key=lambda each: each[0].answerable * _FALL ** each[1].marker)
-    text = source.chunk.text
-    hit = [span for span in passages(text) if span.start < reading.end and reading.start < span.end]
-    if not hit:
+    start, end = reading.start, reading.end
+    if start >= end:
         return None
-    cited = citation(source, hit[0].start, hit[-1].end)
-    return Evidence(text[reading.start : reading.end], cited, reading.answerable)
+    cited = survey.around(source, start, end)
+    return Evidence(source.chunk.text[start:end], cited, reading.answerable)
 
 
 def _loops(text: str) -> bool:

@@ -54,7 +54,7 @@ class Models(_Section):
     reranker: str = Field(
         "",
         description="Folder of a cross-encoder in transformers' format that ranks in the reader's "
-        "place; set retrieval.reader_weight to fit its scores",
+        "place; its scores are taken for log-odds",
     )
     llm: str = Field(
         "smollm2-135m-instruct",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from rag_bot.config import Retrieval
-from rag_bot.types import Reading, Source
+from rag_bot.types import Reading, Source, probability
 
 if TYPE_CHECKING:
     from rag_bot.read import Reader
@@ -54,4 +53,4 @@ def score(fused: float, reading: Reading, weight: float) -> float:
 
     A probability, not its log-odds: however sure the reader is, it only says so much.
     """
-    return fused + weight / (1 + math.exp(-max(-30.0, min(30.0, reading.relevance))))
+    return fused + weight * probability(reading.relevance)

@@ -7,7 +7,6 @@ it holds the answer at all. Ranking, prompt, quotes and abstention all draw on i
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from rag_bot.config import Settings
 from rag_bot.digest import sha256_of
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import ModelBroken, ModelMissing
-from rag_bot.types import Reading
+from rag_bot.types import Reading, probability
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,8 +85,7 @@ class Calibration:
     bias: float = 0.0
 
     def __call__(self, judge: float, span: float) -> float:
-        scaled = self.bias + self.judge * judge + self.span * span
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, scaled))))
+        return probability(self.bias + self.judge * judge + self.span * span)
 
 
 class MiniReader:

@@ -6,6 +6,7 @@ ours: every other module may import this one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -82,6 +83,11 @@ class ScoredChunk:
     chunk: Chunk
     score: float
     retriever: Literal["dense", "lexical", "hybrid"]
+
+
+def probability(log_odds: float) -> float:
+    """The logistic function; beyond ±30 it is taken for 0 or 1."""
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,10 @@ class Pipeline:
         query, written = take(_encodable(query))
         return self._find(query, collection, limit, _scopes(scope, written))[0]
 
+    def sources(self, query: str, *, collection: str | None = None) -> tuple[Source, ...]:
+        """The sources of an answer to a standalone query, before they are cut to the prompt."""
+        return self._find(_encodable(query), collection)[0]
+
     def query(self, question: str, history: Sequence[Message] = ()) -> str:
         """The standalone form of a question, without its filters: what is searched for."""
         plain = take(_encodable(question))[0].strip()
@@ -397,13 +401,21 @@ def _loops(text: str) -> bool:
 
 
 class _Ending:
-    """A stream followed by one empty piece, so that its end is an event like the others."""
+    """A stream without the prompt's stars, followed by one empty piece: its end is an event too."""
 
     def __init__(self, stream: Iterator[str]) -> None:
         self._stream = stream
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._stream
+        held = ""
+        for piece in self._stream:
+            held = (held + piece).replace(prompt.MARK, "")
+            cut = len(held) - held.endswith(prompt.MARK[0])
+            if cut:
+                yield held[:cut]
+            held = held[cut:]
+        if held:
+            yield held
         yield ""
 
     def close(self) -> None:

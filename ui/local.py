@@ -42,12 +42,13 @@ class Local:
             settings,
             self.index,
             lambda: self._loaded("_embedder"),
-            lambda: self._loaded("_generator"),
+            self._writer,
             lambda: self._loaded("_reader"),
         )
         # One lock: a question that comes during the warm-up waits, and loads nothing twice.
         self._loading = threading.RLock()
         self._writing = threading.Lock()
+        self._written_by: tuple[Path | None, Generator] | None = None
 
     def __enter__(self) -> Local:
         return self
@@ -62,12 +63,6 @@ class Local:
         return Embedder.from_settings(self.settings)
 
     @cached_property
-    def _generator(self) -> Generator:
-        from rag_bot import generate
-
-        return generate.load(self.settings)
-
-    @cached_property
     def _reader(self) -> Reader | None:
         from rag_bot import read
 
@@ -78,6 +73,16 @@ class Local:
         self.pipeline.embedder().encode(["warm up"])
         self.pipeline.reader()
         self.pipeline.generator()
+
+    def _writer(self) -> Generator:
+        """The LLM with the adapter that is live now: a promotion needs no restart."""
+        from rag_bot import adapters, generate
+
+        with self._loading:
+            wanted = adapters.located(self.settings)
+            if self._written_by is None or self._written_by[0] != wanted:
+                self._written_by = wanted, generate.load(self.settings)
+            return self._written_by[1]
 
     def _loaded(self, model: str) -> Any:
         with self._loading:

@@ -1,0 +1,257 @@
+"""The whole loop, as a scheduled job runs it: examples, training, evaluation, and the verdict.
+
+Documents are parted first. From those for training come the examples, from those for testing the
+golden cases that decide, unless a person's own are given: nothing is judged by what was taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import platformdirs
+
+from eval import bench, cases, draft
+from eval.bench import Watch
+from eval.cases import GoldenSet
+from eval.run import ROWS, Plan, Step
+from finetune import compose, examples, promotion, registry, train
+from finetune.examples import QAExample
+from finetune.promotion import Verdict
+from finetune.registry import Card
+from finetune.train import Recipe, Trained
+from rag_bot import adapters, models
+from rag_bot.answer import Pipeline
+from rag_bot.config import Settings
+from rag_bot.errors import UsageError
+from rag_bot.index import fingerprint
+from rag_bot.ledger import Origin
+
+EXAMPLES, GOLDEN, SHEET = "examples.jsonl", "golden.jsonl", "examples.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a loop makes: so many examples, judged by so many cases."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    count: int = 300
+    cases: int = 60
+    by_model: int = 0
+    seed: int = 0
+    hours: float = 24.0
+
+
+class Progress(NamedTuple):
+    """Event: so many of the questions have been made into examples."""
+
+    done: int
+    total: int
+    made: int
+
+
+class Written(NamedTuple):
+    """Event: the examples are in `file`, and a page to look at them beside it."""
+
+    file: Path
+    examples: list[QAExample]
+    without: int
+
+
+Event = Progress | Written | train.Event | Step | Verdict | Card
+
+
+def write_examples(
+    pipeline: Pipeline,
+    file: Path,
+    settings: Settings,
+    wanted: Wanted,
+    accepted: GoldenSet | None = None,
+    judged_by: GoldenSet | None = None,
+) -> Iterator[Progress | Written]:
+    """Make examples from the documents of a pipeline, with what accepted cases and feedback say.
+
+    `judged_by` are the cases that models are judged by: no example asks the same. Raises
+    UsageError where too little could be made.
+    """
+    texts = bench.pages(pipeline)
+    home = examples.splits(texts, wanted.seed)
+    generator = pipeline.generator()
+    asked = compose.questions(texts, wanted.count, wanted.seed)
+    asked += compose.of_cases(accepted.cases) if accepted else ()
+    asked += compose.asked_by_model(texts, generator, pipeline, wanted.by_model, wanted.seed)
+    golden = {case.question for case in judged_by.cases} if judged_by else set()
+    asked = [each for each in asked if each.question not in golden]
+    made: dict[str, compose.Made] = {}
+    without = 0
+    for done, each in enumerate(
+        compose.compose(asked, pipeline, home, generator, wanted.seed), start=1
+    ):
+        made |= {one.example.id: one for one in each}
+        without += not each
+        yield Progress(done, len(asked), len(made))
+    with registry.ledger(settings) as ledger:
+        told = compose.of_feedback(ledger.feedback(), home)
+        gone = [each.source for each in ledger.forgotten(settings.collection)]
+        for example in told:
+            made[example.id] = compose.Made(example, ())
+    found = [
+        replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
+        for each in made.values()
+    ]
+    examples.check(found, golden, gone)
+    if not found:
+        raise UsageError("the documents gave no example", "give more, or examples of your own")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    examples.write(file, found)
+    file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
+    with registry.ledger(settings) as ledger:
+        for each in made.values():
+            ledger.record_lineage(
+                "example",
+                each.example.id,
+                settings.collection,
+                each.origins,
+                str(file.resolve()),
+            )
+    yield Written(file, found, without)
+
+
+def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wanted) -> GoldenSet:
+    """Draft the cases that decide, from the documents for testing alone.
+
+    They are asked as they are: whether a person would have put them so matters less where two
+    models get the same. Raises UsageError where too few could be drafted.
+    """
+    texts = bench.pages(pipeline)
+    home = examples.splits(texts, wanted.seed)
+    held = {name: pages for name, pages in texts.items() if home[name] == "test"}
+    drafted = draft.draft(held, count=wanted.cases, seed=wanted.seed)
+    accepted = [
+        replace(each, tags=tuple(tag for tag in each.tags if tag != cases.DRAFT))
+        for each in drafted
+    ]
+    if sum(case.answerable for case in accepted) < examples.FEWEST:
+        raise UsageError(
+            f"the documents for testing gave {len(accepted)} cases",
+            "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cases.write(file, accepted)
+    origins = _origins(pipeline)
+    with registry.ledger(settings) as ledger:
+        for case in accepted:
+            mine = [origin for origin in origins if PurePath(origin.source).name == case.group]
+            ledger.record_lineage(
+                "example", case.id, settings.collection, mine, str(file.resolve())
+            )
+    return cases.read(file)
+
+
+def learn(
+    taught: Sequence[QAExample],
+    settings: Settings,
+    recipe: Recipe,
+    *,
+    begin: Path | None = None,
+    place: Path | None = None,
+    device: str = "auto",
+    hours: float = 24.0,
+) -> Iterator[train.Event | Card]:
+    """Train a candidate and register it; the last event is its card.
+
+    `place` is the folder of a candidate whose training was killed: it goes on.
+    """
+    base = models.locate(settings.models.llm, settings.models.dir)
+    place = place or registry.new(settings, recipe.method)
+    sources = sorted({source for each in taught for source in each.origins})
+    registry.record(settings, place.name, [Origin(*source) for source in sources])
+    trained: Trained | None = None
+    try:
+        for event in train.train(
+            taught, base, recipe, place, begin=begin, device=device, hours=hours
+        ):
+            if isinstance(event, Trained):
+                trained = event
+            yield event
+    finally:
+        # What was refused before its first step leaves no candidate behind.
+        if trained is None and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    assert trained is not None, "a training ends with what it made"
+    yield registry.register(place, settings, recipe, taught, trained, begin)
+
+
+def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
+    """The live adapter, where training can go on from it: what it knows need not be taught again.
+
+    A LoRA may learn on; a soft prompt or a prefix begins anew.
+    """
+    import peft
+
+    live = adapters.located(settings)
+    if live is None or recipe.method not in ("lora", "qlora"):
+        return None
+    kind = peft.PeftConfig.from_pretrained(str(live)).peft_type
+    return live if kind == peft.PeftType.LORA else None
+
+
+def measure(
+    name: str, plan: Plan, pipeline: Pipeline, settings: Settings
+) -> Iterator[Step | Verdict]:
+    """Evaluate a candidate and write the verdict on its card; the last event is the verdict."""
+    place = registry.entry(settings, name).folder
+    work = platformdirs.user_cache_path("rag-bot") / "finetune"
+    for event in promotion.evaluate(place, plan, pipeline, settings.collection, work):
+        if isinstance(event, Verdict):
+            promotion.keep(place, event)
+            _note_rows(pipeline, settings, work)
+        yield event
+
+
+def loop(
+    docs: Path, settings: Settings, wanted: Wanted, watch: Watch, accepted: GoldenSet | None
+) -> Iterator[Event]:
+    """Examples, training, evaluation; promoted if the verdict allows it, refused otherwise.
+
+    Ends with the card, whose verdict says which. `accepted` cases decide in place of drafted ones.
+    """
+    loaded = bench.engines(settings)
+    place = registry.new(settings, wanted.recipe.method)
+    with bench.over([docs], settings, loaded, watch) as pipeline:
+        golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
+        taught: list[QAExample] = []
+        for event in write_examples(pipeline, place / EXAMPLES, settings, wanted, judged_by=golden):
+            if isinstance(event, Written):
+                taught = event.examples
+            yield event
+        yield from learn(taught, settings, wanted.recipe, place=place, hours=wanted.hours)
+        plan = Plan(golden, check=accepted is None)
+        for step in measure(place.name, plan, pipeline, settings):
+            yield step
+            if isinstance(step, Verdict) and step.passed:
+                registry.promote(settings, place.name)
+    yield registry.read(place)
+
+
+def _origins(pipeline: Pipeline) -> list[Origin]:
+    index = pipeline.index
+    held = index.collection(pipeline.settings.collection, fingerprint(pipeline.settings))
+    ids = {entry.id for entry in index.catalogue.entries(held)}
+    return [Origin(*each) for each in index.catalogue.origins(ids).values()]
+
+
+def _note_rows(pipeline: Pipeline, settings: Settings, work: Path) -> None:
+    """Rows of evaluations quote documents: a deletion in the user's own index takes them out."""
+    index = pipeline.index
+    with registry.ledger(settings) as ledger:
+        known = {(each.item, each.location) for each in ledger.made() if each.kind == "evaluation"}
+        for made in index.ledger.made():
+            inside = made.location.startswith(str(work.resolve())) and made.location.endswith(ROWS)
+            if made.kind == "evaluation" and inside and (made.item, made.location) not in known:
+                origins = index.ledger.origins("evaluation", made.item)
+                ledger.record_lineage(
+                    "evaluation", made.item, settings.collection, origins, made.location
+                )

@@ -1,0 +1,261 @@
+"""Adapters that were trained: their cards, and which of them is live.
+
+A candidate is a folder below `adapters/` with an adapter and its `card.json`. Promoting one adds
+its name to those of its model (`rag_bot.adapters`), rolling back takes the last one away: weights
+are never changed in place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+import rag_bot
+from finetune import examples
+from finetune.examples import QAExample
+from finetune.train import Recipe, Trained
+from rag_bot import adapters, models
+from rag_bot.config import Settings
+from rag_bot.database import Database
+from rag_bot.errors import IndexBusy, ModelBroken, UsageError
+from rag_bot.index import CATALOGUE, Index
+from rag_bot.ledger import Ledger, Made, Origin
+
+State = Literal["candidate", "promotable", "refused", "promoted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What an adapter is and where it comes from. It never names or quotes a document.
+
+    `base_weights` says which model it fits, `data_sha256` what it learned from. `verdict` is what
+    the last evaluation found (`finetune.promotion`), nothing before one.
+    """
+
+    id: str
+    created: str
+    base: str
+    base_weights: str
+    recipe: Mapping[str, Any]
+    data_sha256: str
+    kinds: Mapping[str, int]
+    documents: int
+    steps: int
+    validation: tuple[float, float]
+    minutes: float
+    peak_gb: float
+    machine: str
+    version: str
+    begin: str = ""
+    verdict: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A candidate as `list` shows it. `lost`: a document it learned from was deleted since."""
+
+    card: Card
+    folder: Path
+    live: bool
+    lost: bool
+
+    @property
+    def state(self) -> State:
+        if self.live:
+            return "promoted"
+        if not self.card.verdict:
+            return "candidate"
+        return "promotable" if self.card.verdict.get("passed") else "refused"
+
+
+def new(settings: Settings, method: str) -> Path:
+    """A folder for a new candidate, named after the moment and the method."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for n in range(1, 100):
+        place = adapters.folder(settings) / (f"{stamp}-{method}" + (f"-{n}" if n > 1 else ""))
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError("a hundred candidates in one second")
+
+
+def register(
+    place: Path,
+    settings: Settings,
+    recipe: Recipe,
+    taught: Sequence[QAExample],
+    trained: Trained,
+    begin: Path | None = None,
+) -> Card:
+    """Write the card of an adapter that was trained into `place`."""
+    base = models.locate(settings.models.llm, settings.models.dir)
+    learned = examples.of_split(taught, "train")
+    kinds: dict[str, int] = {}
+    for each in learned:
+        kinds[each.kind] = kinds.get(each.kind, 0) + 1
+    card = Card(
+        id=place.name,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        base=base.name,
+        base_weights=models.weights(base),
+        recipe=dataclasses.asdict(recipe),
+        data_sha256=hashlib.sha256(
+            "\n".join(sorted(repr(each) for each in learned)).encode()
+        ).hexdigest(),
+        kinds=dict(sorted(kinds.items())),
+        documents=len({each.document_id for each in learned}),
+        steps=trained.steps,
+        validation=(round(trained.first, 4), round(trained.best, 4)),
+        minutes=round(trained.seconds / 60, 1),
+        peak_gb=round(trained.peak_gb, 1),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        version=rag_bot.__version__,
+        begin=adapters.fingerprint(begin) if begin else "",
+    )
+    write(place, card)
+    return card
+
+
+def write(place: Path, card: Card) -> None:
+    """Replace a card, all of it or nothing."""
+    file = place / (adapters.CARD + ".new")
+    file.write_text(json.dumps(dataclasses.asdict(card), indent=1) + "\n", "utf-8")
+    file.replace(place / adapters.CARD)
+
+
+def read(place: Path) -> Card:
+    """The card of a candidate. Raises ModelBroken."""
+    try:
+        return _ADAPTER.validate_python(adapters.card(place))
+    except ValidationError as error:
+        said = error.errors()[0]
+        raise ModelBroken(
+            f"{place / adapters.CARD}: {'.'.join(map(str, said['loc']))}: {said['msg']}",
+            "it is no candidate of ours; models.adapter takes any PEFT adapter",
+        ) from None
+
+
+_ADAPTER: TypeAdapter[Card] = TypeAdapter(Card)
+
+
+def entries(settings: Settings) -> list[Entry]:
+    """All candidates, oldest first."""
+    there = adapters.folder(settings)
+    places = sorted(each.parent for each in there.glob(f"*/{adapters.CARD}"))
+    lost = {each.item for each in _made(settings) if each.marked}
+    found = []
+    for place in places:
+        card = read(place)
+        live = adapters.promoted(settings, card.base_weights)[-1:] == [card.id]
+        found.append(Entry(card, place, live, card.id in lost))
+    return found
+
+
+def entry(settings: Settings, name: str) -> Entry:
+    """One candidate by its name, or the newest for no name. Raises UsageError."""
+    found = [each for each in entries(settings) if each.card.id == name or not name]
+    if found:
+        return found[-1]
+    raise UsageError(
+        f"there is no candidate {name!r}" if name else "there is no candidate yet",
+        "`rag-bot finetune list` names them" if name else "`rag-bot finetune train` makes one",
+    )
+
+
+def promote(settings: Settings, name: str) -> Card:
+    """Let a candidate answer, if its evaluation allows it. Raises UsageError where it may not."""
+    found = entry(settings, name)
+    card, weights = found.card, adapters.base(settings)
+    if card.base_weights != weights:
+        raise UsageError(
+            f"{card.id} was trained on {card.base}, not on {settings.models.llm}",
+            "set models.llm, or train another",
+        )
+    before = adapters.promoted(settings, weights)
+    if before[-1:] == [card.id]:
+        return card
+    if not card.verdict:
+        raise UsageError(f"{card.id} was not evaluated", f"`rag-bot finetune evaluate {card.id}`")
+    if not card.verdict.get("passed"):
+        raise UsageError(f"{card.id} was refused: {card.verdict.get('why')}", "train another")
+    if card.verdict.get("against") != against(settings):
+        raise UsageError(
+            f"{card.id} was measured against another adapter than the live one",
+            f"`rag-bot finetune evaluate {card.id}` measures it again",
+        )
+    if card.verdict.get("weights") != adapters.fingerprint(found.folder):
+        raise UsageError(
+            f"{card.id} is not what was measured: its files were changed",
+            f"`rag-bot finetune evaluate {card.id}` measures it again",
+        )
+    if found.lost:
+        raise UsageError(
+            f"{card.id} learned from a document that was deleted", "train another without it"
+        )
+    adapters.set_promoted(settings, weights, [*before, card.id])
+    return card
+
+
+def rollback(settings: Settings) -> tuple[str, str]:
+    """Go back to what answered before. Returns what left and what is live, empty for the default.
+
+    Raises UsageError where nothing was promoted.
+    """
+    weights = adapters.base(settings)
+    names = adapters.promoted(settings, weights)
+    if not names:
+        raise UsageError("nothing was promoted", "`rag-bot finetune promote` does")
+    adapters.set_promoted(settings, weights, names[:-1])
+    return names[-1], names[-2] if len(names) > 1 else ""
+
+
+def against(settings: Settings) -> str:
+    """The fingerprint of what is live now; empty for the model alone."""
+    place = adapters.located(settings)
+    return adapters.fingerprint(place) if place else ""
+
+
+# Lineage
+
+
+@contextmanager
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """The user's ledger, also beside a server that owns the index.
+
+    SQLite takes a few rows from a second process; the caches, which would not, stay closed.
+    """
+    try:
+        with Index(settings.data_dir) as index:
+            yield index.ledger
+    except IndexBusy:
+        database = Database(settings.data_dir / CATALOGUE)
+        try:
+            yield Ledger(database)
+        finally:
+            database.close()
+
+
+def record(settings: Settings, name: str, origins: Sequence[Origin]) -> None:
+    """Say what a candidate learned from: deleting one of these documents flags it."""
+    with ledger(settings) as held:
+        held.record_lineage("adapter", name, settings.collection, origins)
+
+
+def _made(settings: Settings) -> list[Made]:
+    if not (settings.data_dir / CATALOGUE).is_file():
+        return []
+    with ledger(settings) as held:
+        return [each for each in held.made() if each.kind == "adapter"]

@@ -357,9 +357,9 @@ def _fitted(
 
 
 def _deep(pipeline: Pipeline, query: str) -> tuple[Source, ...]:
-    return tuple(
-        source for source in pipeline.search(query, limit=_DEEP) if source.reading is not None
-    )
+    found = pipeline.search(query, limit=_DEEP)
+    # Where there is a reader, what it did not come to would be shown whole or not at all.
+    return tuple(each for each in found if each.reading) if pipeline.reader() else found
 
 
 def _holds(source: Source, each: Question) -> bool:

@@ -19,15 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from eval.grounded import arranged
 from finetune import examples, spans
 from finetune.examples import QAExample
 from finetune.spans import Lesson
-from rag_bot import config, context, generate, models, rank, read
+from rag_bot import config, generate, models, read
 from rag_bot.config import Settings
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.read import MiniReader
 from rag_bot.sentences import sentences
-from rag_bot.types import Chunk, Source
 
 MIX: Mapping[str, float] = {
     "squad-v1": 0.28,
@@ -101,18 +101,13 @@ def compose(
         # The right one is first or anywhere, the rest in the order of their retrieval.
         if not removed and drawn.random() > _FIRST:
             passages.insert(drawn.randrange(1, len(passages)), passages.pop(0))
-        sources = tuple(
-            Source(
-                marker=n,
-                chunk=Chunk(f"{n}", f"{n}", text[:_LONGEST], 1, 1, 0, min(len(text), _LONGEST)),
-                document=headers.get(text) or "document",
-                source="",
-                score=2 / (settings.retrieval.rrf_k + n),
-            )
-            for n, text in enumerate(passages, start=1)
+        shown = arranged(
+            lesson.question,
+            [(headers.get(text, ""), text[:_LONGEST]) for text in passages],
+            reader,
+            count,
+            settings,
         )
-        ranked = rank.reranked(lesson.question, sources, reader, settings.retrieval)
-        shown = context.fit(ranked, settings.generation.context_tokens, count)
         answer = NO_ANSWER
         if lesson.span and not removed:
             said = worded(lesson)

@@ -86,11 +86,11 @@ def write_examples(
     asked = [each for each in asked if each.question not in golden]
     made: dict[str, compose.Made] = {}
     without = 0
-    for done, each in enumerate(
+    for done, some in enumerate(
         compose.compose(asked, pipeline, home, generator, wanted.seed), start=1
     ):
-        made |= {one.example.id: one for one in each}
-        without += not each
+        made |= {one.example.id: one for one in some}
+        without += not some
         yield Progress(done, len(asked), len(made))
     with registry.ledger(settings) as ledger:
         told = compose.of_feedback(ledger.feedback(), home)

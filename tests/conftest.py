@@ -88,6 +88,33 @@ def llm(models_dir: Path) -> Generator:
     return generate.load(config.load(flags=flags).settings)
 
 
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
+    """A decoder of two small layers, untrained, with the real LLM's tokenizer and template."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llm"
+    torch.manual_seed(0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(models_dir / "smollm2-135m-instruct")
+    shape = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=128,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+        initializer_range=0.2,  # with less, no adapter could move what the head says
+    )
+    transformers.LlamaForCausalLM(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 class WordEmbedder:
     """A text's vector counts its words in 256 buckets: equal words, equal vectors, no model."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ui import show
@@ -190,7 +190,7 @@ def export(options: argparse.Namespace) -> int:
             raise UsageError("no adapter is live", "name a candidate")
         folder = live
     exports.merge(settings, folder, options.out)
-    print(f"{options.out} holds {settings.models.llm} with {folder.name}, as bf16 safetensors")
+    print(f"{options.out} holds {PurePath(settings.models.llm).name} with {folder.name}, as bf16 safetensors")
     return DONE
 
 
@@ -222,7 +222,7 @@ def _default(settings: Settings) -> str:
 
     live = adapters.located(settings)
     if live is None:
-        return f"{settings.models.llm} without an adapter"
+        return f"{PurePath(settings.models.llm).name} without an adapter"
     return "the shipped adapter" if live == adapters.SHIPPED else str(live)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rag_bot import prompt
 from rag_bot.abstain import REASONS
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
@@ -376,5 +377,13 @@ def test_the_model_is_shown_what_answers_before_the_rest(
     answer, _ = ask(said, reader=reader)
     assert answer.sources[0].document == "leave.txt"
     assert answer.sources[0].reading
-    assert DAYS in said.prompts[0][1].text
+    assert DAYS in said.prompts[0][1].text.replace(prompt.MARK, "")
+    assert "**28 days" in said.prompts[0][1].text
     assert answer.confidence > 0.5
+
+
+def test_the_stars_of_the_prompt_are_never_shown(ask: Ask, scripted: Any, reader: Reader) -> None:
+    said = scripted("They have *", "*28 days*", "* of paid ", "leave", "*. [1]")
+    answer, shown = ask(said, reader=reader)
+    assert shown.startswith("They have 28 days of paid leave*.")
+    assert prompt.MARK not in answer.text

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
 
 from rag_bot import models, prompt
-from rag_bot.types import Source
+from rag_bot.types import Reading, Source
 
 Make = Callable[..., Source]
 
@@ -67,3 +68,21 @@ def test_the_real_tokenizer_sees_no_turn_begin_or_end_in_a_source(models_dir, so
     assert turns & set(tokenizer(evil)["input_ids"])  # it would see them
     text = prompt.build(evil, [source(1, evil, document=evil)])[1].text
     assert not turns & set(tokenizer(text)["input_ids"])
+
+
+def test_stars_stand_around_what_the_reader_points_at(source: Make) -> None:
+    text = "It rains. Refunds take 14 days. It snows."
+    found = source(1, text)
+    start = text.index("14")
+
+    def shown(*slices: tuple[int, int], end: int = start + 7) -> str:
+        reading = Reading(0.0, 0.5, start, end, 0.0)
+        return prompt.marked(replace(found, reading=reading, shown=slices))
+
+    assert shown() == "It rains. Refunds take **14 days**. It snows."
+    assert shown((10, 31)) == "Refunds take **14 days**."
+    assert shown((0, 9), (10, 31)) == "It rains. … Refunds take **14 days**."
+    assert shown((0, 9)) == "It rains."  # it points at nothing that is shown
+    assert shown((10, start + 2), (32, 41)) == "Refunds take **14** … It snows."
+    assert shown(end=start) == text  # it points at nothing
+    assert prompt.marked(found) == text

@@ -190,7 +190,8 @@ def export(options: argparse.Namespace) -> int:
             raise UsageError("no adapter is live", "name a candidate")
         folder = live
     exports.merge(settings, folder, options.out)
-    print(f"{options.out} holds {PurePath(settings.models.llm).name} with {folder.name}, as bf16 safetensors")
+    llm = PurePath(settings.models.llm).name
+    print(f"{options.out} holds {llm} with {folder.name}, as bf16 safetensors")
     return DONE
 
 

@@ -20,12 +20,14 @@ from eval import draft
 from eval.cases import GoldenCase
 from finetune import examples
 from finetune.examples import QAExample, QASource, Split, of_source
+from finetune.spans import Lesson
 from rag_bot import context
 from rag_bot.answer import Pipeline
 from rag_bot.cite import parse
 from rag_bot.generate import Generator
 from rag_bot.ledger import Origin
 from rag_bot.prompt import NO_ANSWER
+from rag_bot.rank import header
 from rag_bot.sentences import sentences
 from rag_bot.types import Message, Source
 from rag_bot.words import content
@@ -253,6 +255,51 @@ def compose(
             without = replace(each, kind="removed")
             removed = _made(without, query, others, NO_ANSWER, pipeline, home, generator, drawn)
         yield [one for one in (made, removed) if one]
+
+
+class Read(NamedTuple):
+    """A lesson for the reader, with its document, the headers of its passages and its origins."""
+
+    lesson: Lesson
+    kind: str
+    document: str
+    headers: Mapping[str, str]
+    origins: tuple[Origin, ...]
+
+
+def readings(asked: Sequence[Question], pipeline: Pipeline) -> Iterator[list[Read]]:
+    """The reader's lesson of each question, none where retrieval does not find its passage.
+
+    A question without an answer is one about the passage that was found first.
+    """
+    for each in asked:
+        query = pipeline.query(each.question, each.history)
+        found = _deep(pipeline, query)
+        right = next((source for source in found if _holds(source, each)), None)
+        if not each.answer:
+            right = found[0] if found else None
+        start = right.chunk.text.find(each.answer) if right else -1
+        if right is None or start < 0:
+            yield []
+            continue
+        wrong = [
+            source.chunk.text
+            for source in found
+            if source is not right and not (each.answer and each.answer in source.chunk.text)
+        ]
+        lesson = Lesson(
+            query,
+            right.chunk.text,
+            header(right),
+            (start, start + len(each.answer)) if each.answer else None,
+            bool(each.answer),
+            "own",
+            tuple(wrong),
+        )
+        origins = pipeline.index.catalogue.origins({s.chunk.document_id for s in found})
+        headers = {source.chunk.text: header(source) for source in found}
+        told = tuple(Origin(*origin) for origin in origins.values())
+        yield [Read(lesson, each.kind, each.document, headers, told)]
 
 
 def _answered(

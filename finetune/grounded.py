@@ -1,6 +1,8 @@
 """What the shipped adapter learns from: span lessons as the prompts that serving would write.
 
     python -m finetune.grounded --lessons LESSONS.jsonl --out EXAMPLES.jsonl --count 6000
+    rag-bot finetune train EXAMPLES.jsonl
+    python -m finetune.grounded --pack CANDIDATE --out rag_bot/data/adapter
 
 Each lesson's passage stands among three that hybrid retrieval took for it and that don't hold its
 answer. The reader ranks and points, and the prompt is cut to what serving shows, so that what is
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.grounded import arranged
-from finetune import examples, spans
+from finetune import examples, spans, train
 from finetune.examples import QAExample
 from finetune.spans import Lesson
-from rag_bot import config, generate, models, read
+from rag_bot import adapters, config, generate, models, read
 from rag_bot.config import Settings
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.read import MiniReader
@@ -126,14 +129,31 @@ def compose(
         )
 
 
+def pack(candidate: Path, out: Path) -> None:
+    """Copy a candidate's adapter in float16, with its card and loss, into `out`."""
+    from safetensors.torch import load_file, save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    weights = load_file(candidate / models.ADAPTER)
+    halved = {name: value.half().contiguous() for name, value in weights.items()}
+    save_file(halved, out / models.ADAPTER, metadata={"format": "pt"})
+    for name in ("adapter_config.json", adapters.CARD, train.PLOT):
+        shutil.copy(candidate / name, out)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the examples, and say how many there are."""
     parser = argparse.ArgumentParser(prog="python -m finetune.grounded", description=__doc__)
-    parser.add_argument("--lessons", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--lessons", type=Path)
+    what.add_argument("--pack", type=Path, metavar="CANDIDATE", help="a candidate's folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.pack:
+        pack(options.pack, options.out)
+        return 0
     settings = config.load().settings
     lessons = spans.read(options.lessons)
     headers = {lesson.passage: lesson.header for lesson in lessons}

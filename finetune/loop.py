@@ -6,7 +6,11 @@ golden cases that decide, unless a person's own are given: nothing is judged by 
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -17,19 +21,27 @@ from eval import bench, cases, draft
 from eval.bench import Watch
 from eval.cases import GoldenSet
 from eval.run import ROWS, Plan, Step
-from finetune import compose, examples, promotion, registry, train
+from finetune import compose, examples, promotion, reader, registry, train
 from finetune.examples import QAExample
 from finetune.promotion import Verdict
 from finetune.registry import Card
 from finetune.train import Recipe, Trained
-from rag_bot import adapters, models
+from ingest.delete import delete
+from rag_bot import adapters, models, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
 from rag_bot.index import fingerprint
 from rag_bot.ledger import Origin
+from rag_bot.read import located
 
-EXAMPLES, GOLDEN, SHEET = "examples.jsonl", "golden.jsonl", "examples.html"
+EXAMPLES, GOLDEN = "examples.jsonl", "golden.jsonl"
+_READER = reader.Recipe(
+    rate=3e-5, longest=4000, wrong=0.8, removed=0.15, twisted=0.2, headed=1.0, mix={}
+)
+"""A tenth of the rate that the reader was made with: a folder's questions are all alike."""
+_PAIRS = 3
+"""Pairs read of each lesson."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,20 @@ class Written(NamedTuple):
 
 
 Event = Progress | Written | train.Event | Step | Verdict | Card
+
+
+@contextmanager
+def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
+    """A pipeline over a copy of the documents, without those that were deleted on purpose."""
+    with registry.ledger(settings) as ledger:
+        gone = {each.source for each in ledger.forgotten(settings.collection)}
+    with bench.over([docs], settings, bench.engines(settings), watch) as pipeline:
+        index = pipeline.index
+        held = index.collection(settings.collection, fingerprint(settings))
+        there = [entry for entry in index.catalogue.entries(held) if entry.source in gone]
+        if there:
+            delete(index, held, there, settings)
+        yield pipeline
 
 
 def write_examples(
@@ -181,7 +207,72 @@ def learn(
         if trained is None and place.is_dir() and not any(place.iterdir()):
             place.rmdir()
     assert trained is not None, "a training ends with what it made"
-    yield registry.register(place, settings, recipe, taught, trained, begin)
+    learned = registry.Learned.of(
+        (each.kind, each.document_id, each) for each in examples.of_split(taught, "train")
+    )
+    yield registry.register(
+        place, settings, "adapter", dataclasses.asdict(recipe), learned, trained, begin
+    )
+
+
+def learn_reader(
+    docs: Path,
+    settings: Settings,
+    wanted: Wanted,
+    watch: Watch,
+    accepted: GoldenSet | None = None,
+) -> Iterator[Event]:
+    """The same loop for the reader: it learns from what the live one knows on, and is judged.
+
+    Ends with the card. The passages are the chunks that retrieval finds, right and wrong.
+    """
+    begin = located(settings)
+    if begin is None:
+        raise UsageError("models.reader is empty: no reader is in use", "set it to promoted")
+    place = registry.new(settings, "reader")
+    with over(docs, settings, watch) as pipeline:
+        golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
+        texts = bench.pages(pipeline)
+        home = examples.splits(texts, wanted.seed)
+        judged = {case.question for case in golden.cases}
+        asked = [
+            each
+            for each in compose.questions(texts, wanted.count, wanted.seed)
+            if home[each.document] == "train" and each.question not in judged
+        ]
+        taught: list[compose.Read] = []
+        for done, some in enumerate(compose.readings(asked, pipeline), start=1):
+            taught += some
+            yield Progress(done, len(asked), len(taught))
+        if len(taught) < examples.FEWEST:
+            raise UsageError(f"the documents gave {len(taught)} lessons", "give more of them")
+        registry.record(settings, place.name, sorted({o for each in taught for o in each.origins}))
+        recipe = replace(_READER, seed=wanted.seed, pairs=_PAIRS * len(taught))
+        headers = {text: name for each in taught for text, name in each.headers.items()}
+        base = models.locate(settings.models.embedder, settings.models.dir)
+        begun = time.monotonic()
+        reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
+        read.keep_calibration(begin, place)
+        curve = [json.loads(line)["loss"] for line in (place / reader.LOSS).open(encoding="utf-8")]
+        tenth = max(1, len(curve) // 10)
+        trained = Trained(
+            place,
+            sum(curve[:tenth]) / tenth,
+            sum(curve[-tenth:]) / tenth,
+            len(curve),
+            time.monotonic() - begun,
+            train.peak_gb(),
+        )
+        learned = registry.Learned.of((each.kind, each.document, each.lesson) for each in taught)
+        yield registry.register(
+            place, settings, "reader", dataclasses.asdict(recipe), learned, trained, begin
+        )
+        plan = Plan(golden, check=accepted is None)
+        for step in measure(place.name, plan, pipeline, settings):
+            yield step
+            if isinstance(step, Verdict) and step.passed:
+                registry.promote(settings, place.name)
+    yield registry.read(place)
 
 
 def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
@@ -218,9 +309,8 @@ def loop(
 
     Ends with the card, whose verdict says which. `accepted` cases decide in place of drafted ones.
     """
-    loaded = bench.engines(settings)
     place = registry.new(settings, wanted.recipe.method)
-    with bench.over([docs], settings, loaded, watch) as pipeline:
+    with over(docs, settings, watch) as pipeline:
         golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
         taught: list[QAExample] = []
         for event in write_examples(pipeline, place / EXAMPLES, settings, wanted, judged_by=golden):

@@ -68,14 +68,15 @@ def evaluate(
             f"{plan.golden.path} has no answerable case", "give cases that have references"
         )
     settings = pipeline.settings
-    live = adapters.located(settings)
+    kind = registry.read(candidate).kind
+    live = registry.live(settings, kind)
     against = adapters.fingerprint(live) if live else ""
     golden = hashlib.sha256(f"{plan.golden.sha256} {plan.limit} {plan.seed}".encode()).hexdigest()[
         :8
     ]
     rows = []
     for place in (live, candidate):
-        asked = _with(pipeline, place)
+        asked = _with(pipeline, kind, place)
         name = adapters.fingerprint(place) if place else "base"
         folder = work / f"{name}-{golden}"
         yield from run.run(plan, asked, collection, folder)
@@ -170,14 +171,18 @@ def _mean(target: str, rows: Sequence[Row]) -> float:
     return float(score.OVERALL[target].value([score.fact(row) for row in rows]) or 0.0)
 
 
-def _with(pipeline: Pipeline, adapter: Path | None) -> Pipeline:
-    """The same pipeline with this adapter, or without any."""
-    settings = with_adapter(pipeline.settings, str(adapter) if adapter else "")
+def _with(pipeline: Pipeline, kind: registry.Kind, place: Path | None) -> Pipeline:
+    """The same pipeline with this adapter or reader, or without any."""
+    settings = with_models(pipeline.settings, **{kind: str(place) if place else ""})
     loaded = bench.engines(settings)
+    if kind == "reader":
+        return Pipeline(
+            settings, pipeline.index, pipeline.embedder, pipeline.generator, loaded.reader
+        )
     return Pipeline(settings, pipeline.index, pipeline.embedder, loaded.generator, pipeline.reader)
 
 
-def with_adapter(settings: Settings, adapter: str) -> Settings:
-    """The settings with another adapter."""
-    models = settings.models.model_copy(update={"adapter": adapter})
+def with_models(settings: Settings, **names: str) -> Settings:
+    """The settings with other models."""
+    models = settings.models.model_copy(update=names)
     return settings.model_copy(update={"models": models})

@@ -1,8 +1,8 @@
-"""Adapters that were trained: their cards, and which of them is live.
+"""Adapters and readers that were trained: their cards, and which of them is live.
 
-A candidate is a folder below `adapters/` with an adapter and its `card.json`. Promoting one adds
-its name to those of its model (`rag_bot.adapters`), rolling back takes the last one away: weights
-are never changed in place.
+A candidate is a folder below `adapters/` with its weights and `card.json`. Promoting one adds its
+name to those of its model (`rag_bot.adapters`), rolling back takes the last one away: weights are
+never changed in place.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 import rag_bot
-from finetune import examples
-from finetune.examples import QAExample
-from finetune.train import Recipe, Trained
+from finetune.train import Trained
 from rag_bot import adapters, models
 from rag_bot.config import Settings
 from rag_bot.database import Database
 from rag_bot.errors import IndexBusy, ModelBroken, UsageError
 from rag_bot.index import CATALOGUE, Index
 from rag_bot.ledger import Ledger, Made, Origin
+from rag_bot.read import located
 
+Kind = Literal["adapter", "reader"]
 State = Literal["candidate", "promotable", "refused", "promoted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What an adapter is and where it comes from. It never names or quotes a document.
+    """What a candidate is and where it comes from. It never names or quotes a document.
 
     `base_weights` says which model it fits, `data_sha256` what it learned from. `verdict` is what
     the last evaluation found (`finetune.promotion`), nothing before one.
@@ -58,6 +59,7 @@ class Card:
     machine: str
     version: str
     begin: str = ""
+    kind: Kind = "adapter"
     verdict: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -92,31 +94,45 @@ def new(settings: Settings, method: str) -> Path:
     raise AssertionError("a hundred candidates in one second")
 
 
+class Learned(NamedTuple):
+    """What a candidate learned from: how many of each kind, of how many documents, and a hash."""
+
+    kinds: Mapping[str, int]
+    documents: int
+    sha256: str
+
+    @classmethod
+    def of(cls, lessons: Iterable[tuple[str, str, object]]) -> Learned:
+        """From kind, document and content of each lesson."""
+        found = list(lessons)
+        text = "\n".join(sorted(repr(content) for _, _, content in found))
+        return cls(
+            dict(sorted(Counter(kind for kind, _, _ in found).items())),
+            len({document for _, document, _ in found}),
+            hashlib.sha256(text.encode()).hexdigest(),
+        )
+
+
 def register(
     place: Path,
     settings: Settings,
-    recipe: Recipe,
-    taught: Sequence[QAExample],
+    kind: Kind,
+    recipe: Mapping[str, Any],
+    learned: Learned,
     trained: Trained,
     begin: Path | None = None,
 ) -> Card:
-    """Write the card of an adapter that was trained into `place`."""
-    base = models.locate(settings.models.llm, settings.models.dir)
-    learned = examples.of_split(taught, "train")
-    kinds: dict[str, int] = {}
-    for each in learned:
-        kinds[each.kind] = kinds.get(each.kind, 0) + 1
+    """Write the card of what was trained into `place`."""
+    model = settings.models.llm if kind == "adapter" else settings.models.embedder
     card = Card(
         id=place.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        base=base.name,
-        base_weights=models.weights(base),
-        recipe=dataclasses.asdict(recipe),
-        data_sha256=hashlib.sha256(
-            "\n".join(sorted(repr(each) for each in learned)).encode()
-        ).hexdigest(),
-        kinds=dict(sorted(kinds.items())),
-        documents=len({each.document_id for each in learned}),
+        base=models.locate(model, settings.models.dir).name,
+        base_weights=base_of(settings, kind),
+        recipe=recipe,
+        data_sha256=learned.sha256,
+        kinds=learned.kinds,
+        documents=learned.documents,
         steps=trained.steps,
         validation=(round(trained.first, 4), round(trained.best, 4)),
         minutes=round(trained.seconds / 60, 1),
@@ -124,6 +140,7 @@ def register(
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
         version=rag_bot.__version__,
         begin=adapters.fingerprint(begin) if begin else "",
+        kind=kind,
     )
     write(place, card)
     return card
@@ -178,11 +195,13 @@ def entry(settings: Settings, name: str) -> Entry:
 def promote(settings: Settings, name: str) -> Card:
     """Let a candidate answer, if its evaluation allows it. Raises UsageError where it may not."""
     found = entry(settings, name)
-    card, weights = found.card, adapters.base(settings)
+    card = found.card
+    weights = base_of(settings, card.kind)
     if card.base_weights != weights:
+        model = "embedder" if card.kind == "reader" else "llm"
         raise UsageError(
-            f"{card.id} was trained on {card.base}, not on {settings.models.llm}",
-            "set models.llm, or train another",
+            f"{card.id} was trained on {card.base}, not on {getattr(settings.models, model)}",
+            f"set models.{model}, or train another",
         )
     before = adapters.promoted(settings, weights)
     if before[-1:] == [card.id]:
@@ -191,9 +210,9 @@ def promote(settings: Settings, name: str) -> Card:
         raise UsageError(f"{card.id} was not evaluated", f"`rag-bot finetune evaluate {card.id}`")
     if not card.verdict.get("passed"):
         raise UsageError(f"{card.id} was refused: {card.verdict.get('why')}", "train another")
-    if card.verdict.get("against") != against(settings):
+    if card.verdict.get("against") != against(settings, card.kind):
         raise UsageError(
-            f"{card.id} was measured against another adapter than the live one",
+            f"{card.id} was measured against another {card.kind} than the live one",
             f"`rag-bot finetune evaluate {card.id}` measures it again",
         )
     if card.verdict.get("weights") != adapters.fingerprint(found.folder):
@@ -209,22 +228,32 @@ def promote(settings: Settings, name: str) -> Card:
     return card
 
 
-def rollback(settings: Settings) -> tuple[str, str]:
-    """Go back to what answered before. Returns what left and what is live, empty for the default.
+def rollback(settings: Settings, kind: Kind = "adapter") -> tuple[str, str]:
+    """Go back to what was live before. Returns what left and what is live, empty for the default.
 
     Raises UsageError where nothing was promoted.
     """
-    weights = adapters.base(settings)
+    weights = base_of(settings, kind)
     names = adapters.promoted(settings, weights)
     if not names:
-        raise UsageError("nothing was promoted", "`rag-bot finetune promote` does")
+        raise UsageError(f"no {kind} was promoted", "`rag-bot finetune promote` does")
     adapters.set_promoted(settings, weights, names[:-1])
     return names[-1], names[-2] if len(names) > 1 else ""
 
 
-def against(settings: Settings) -> str:
-    """The fingerprint of what is live now; empty for the model alone."""
-    place = adapters.located(settings)
+def base_of(settings: Settings, kind: Kind) -> str:
+    """What a candidate of this kind must have been trained on."""
+    return adapters.base(settings) if kind == "adapter" else adapters.reader_base(settings)
+
+
+def live(settings: Settings, kind: Kind) -> Path | None:
+    """The folder of what is live; None for the LLM alone, or for no reader."""
+    return adapters.located(settings) if kind == "adapter" else located(settings)
+
+
+def against(settings: Settings, kind: Kind = "adapter") -> str:
+    """The fingerprint of what is live now; empty for none."""
+    place = live(settings, kind)
     return adapters.fingerprint(place) if place else ""
 
 

@@ -202,7 +202,7 @@ def train(
             work.save(step + 1)
             saved = time.monotonic()
     first, best = work.finish(model)
-    yield Trained(out, first, best, work.steps, time.monotonic() - begun, _peak_gb(where))
+    yield Trained(out, first, best, work.steps, time.monotonic() - begun, peak_gb(where))
 
 
 def estimate(
@@ -502,9 +502,10 @@ def _free_gb(device: torch.device) -> float:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.7 / 1e9
 
 
-def _peak_gb(device: torch.device) -> float:
+def peak_gb(device: torch.device | None = None) -> float:
+    """The most memory that was taken so far, on the device or else by this process."""
     import resource
 
-    if device.type == "cuda":
+    if device and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,8 +1,8 @@
-"""Which adapter answers: the one promoted for this model, else the one that comes along.
+"""What of the user's own training is live: the adapter of the LLM, and the reader.
 
 Candidates lie in `adapters/` below the data directory, a folder each; `live.json` there names,
 for each model, those that were promoted, in order. It is read at every question, so that a server
-takes a promoted adapter without a restart.
+takes what is promoted without a restart. Where nothing was, the shipped ones are live.
 """
 
 from __future__ import annotations
@@ -59,6 +59,29 @@ def located(settings: Settings) -> Path | None:
     return place
 
 
+def reader(settings: Settings) -> Path | None:
+    """The folder of the reader promoted for the embedder; None for the shipped one.
+
+    Raises ModelMissing for an embedder or reader that is not there.
+    """
+    names = promoted(settings, reader_base(settings))
+    if not names:
+        return None
+    place = folder(settings) / names[-1]
+    if not place.is_dir():
+        raise ModelMissing(
+            f"the promoted reader {place} is gone",
+            "`rag-bot finetune rollback --reader` goes back to the one before",
+        )
+    return place
+
+
+def reader_base(settings: Settings) -> str:
+    """What a reader fits: the embedder, whose word embeddings and tokenizer it shares."""
+    place = models.locate(settings.models.embedder, settings.models.dir)
+    return f"reader on {models.weights(place)}"
+
+
 def base(settings: Settings) -> str:
     """A hash of the LLM's weights: what an adapter fits. Raises ModelMissing or ModelBroken."""
     return models.weights(models.locate(settings.models.llm, settings.models.dir))
@@ -82,8 +105,9 @@ def set_promoted(settings: Settings, weights: str, names: Sequence[str]) -> None
 
 
 def fingerprint(place: Path) -> str:
-    """A short hash of an adapter, whatever stands on its card."""
-    files = (place / models.ADAPTER, place / "adapter_config.json")
+    """A short hash of an adapter or reader, whatever stands on its card."""
+    names = (models.ADAPTER, "adapter_config.json", "reader.safetensors", "reader.json")
+    files = [place / name for name in names]
     found = "".join(sha256_of(file) for file in files if file.is_file())
     return hashlib.sha256(found.encode()).hexdigest()[:16]
 

@@ -48,8 +48,9 @@ class Models(_Section):
         description="Name of a pulled model, or a folder in sentence-transformers' format",
     )
     reader: str = Field(
-        "shipped",
-        description="shipped: the reader that comes along; a reader's folder; empty for none",
+        "promoted",
+        description="promoted: what `rag-bot finetune reader` promoted, else the shipped one; "
+        "shipped; a reader's folder; empty for none",
     )
     reranker: str = Field(
         "",

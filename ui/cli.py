@@ -26,7 +26,9 @@ CARE = ("status", "verify", "repair", "rebuild", "backup", "restore")
 """What `ingest` does besides ingesting. A folder of that name is given as `./status`."""
 MEASURES = ("run", "report", "compare", "gate", "robustness", "cases", "judge-ui")
 """What `rag-bot eval` does."""
-LESSONS = ("examples", "train", "evaluate", "promote", "rollback", "list", "loop", "export")
+LESSONS = (
+    "examples", "train", "evaluate", "promote", "rollback", "list", "loop", "reader", "export"
+)  # fmt: skip
 """What `rag-bot finetune` does."""
 
 
@@ -499,12 +501,13 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
         "rag-bot finetune promote",
     )
     made.add_argument("candidate", nargs="?", default="", metavar="NAME", help="default: the last")
-    command(
+    made = command(
         "finetune rollback",
         _lesson("rollback"),
         "go back to the adapter that answered before",
         "rag-bot finetune rollback",
     )
+    made.add_argument("--reader", action="store_true", help="the reader instead")
     _json_flag(
         command(
             "finetune list",
@@ -514,19 +517,31 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
         )
     )
 
+    def judging(made: argparse.ArgumentParser) -> None:
+        made.add_argument("docs", type=Path, metavar="DIR")
+        made.add_argument(
+            "--cases", type=Path, metavar="FILE", help="golden cases that decide (default: drafted)"
+        )
+        made.add_argument(
+            "--cases-count", type=_positive, default=60, metavar="N", help="cases drafted (60)"
+        )
+
+    made = command(
+        "finetune reader",
+        _lesson("run_reader"),
+        "train the reader on documents, evaluate it, and promote or refuse",
+        "rag-bot finetune reader ./docs",
+    )
+    judging(made)
+    made.add_argument("--count", type=_positive, default=600, metavar="N", help="questions (600)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
     made = command(
         "finetune loop",
         _lesson("run"),
         "make examples, train, evaluate, and promote or refuse",
         "rag-bot finetune loop ./docs",
     )
-    made.add_argument("docs", type=Path, metavar="DIR")
-    made.add_argument(
-        "--cases", type=Path, metavar="FILE", help="golden cases that decide (default: drafted)"
-    )
-    made.add_argument(
-        "--cases-count", type=_positive, default=60, metavar="N", help="cases drafted (60)"
-    )
+    judging(made)
     made.add_argument(
         "--unsure", type=int, default=5, metavar="N", help="questions shown that it was least sure"
     )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 def make(options: argparse.Namespace) -> int:
     """`finetune examples`: training examples from the user's own documents."""
-    from eval import bench
     from finetune import loop
     from rag_bot.errors import UsageError
 
@@ -29,8 +28,7 @@ def make(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.out} exists", "give another --out")
     settings = load(options).settings
     wanted = loop.Wanted(count=options.count, by_model=options.by_model, seed=options.seed)
-    loaded = bench.engines(settings)
-    with bench.over([options.docs], settings, loaded, _watch) as pipeline:
+    with loop.over(options.docs, settings, _watch) as pipeline:
         _follow(
             loop.write_examples(
                 pipeline,
@@ -101,7 +99,7 @@ def promote(options: argparse.Namespace) -> int:
     settings = load(options).settings
     name = registry.entry(settings, options.candidate).card.id
     card = registry.promote(settings, name)
-    print(f"{card.id} is live" + _unused(settings))
+    print(f"{card.id} is live" + _unused(settings, card.kind))
     return DONE
 
 
@@ -110,8 +108,10 @@ def rollback(options: argparse.Namespace) -> int:
     from finetune import registry
 
     settings = load(options).settings
-    left, live = registry.rollback(settings)
-    print(f"{left} is not live any more; {live or _default(settings)} is")
+    kind: registry.Kind = "reader" if options.reader else "adapter"
+    left, live = registry.rollback(settings, kind)
+    default = "the shipped reader" if options.reader else _default(settings)
+    print(f"{left} is not live any more; {live or default} is")
     return DONE
 
 
@@ -131,13 +131,13 @@ def candidates(options: argparse.Namespace) -> int:
             }
         )
         return DONE
-    if not any(each.live for each in entries):
+    if not any(each.live and each.card.kind == "adapter" for each in entries):
         print(f"live: {_default(settings)}")
     for each in entries:
         card = each.card
         flag = "  learned from a document deleted since: train again" if each.lost else ""
         print(
-            f"{card.id}  {each.state}  {card.recipe.get('method')} on {card.base},"
+            f"{card.id}  {each.state}  {card.recipe.get('method', card.kind)} on {card.base},"
             f" {sum(card.kinds.values())} examples, loss {card.validation[0]} → "
             f"{card.validation[1]}, {card.minutes:g} min{flag}"
         )
@@ -169,6 +169,20 @@ def run(options: argparse.Namespace) -> int:
         print("\nleast sure of these; answers of yours (thumbs, golden cases) would teach most:")
         for row in unsure:
             print(f"  {row.confidence:.2f}  {row.case.question}")
+    entry = registry.entry(settings, card.id)
+    print(f"\n{card.id}: {'live' if entry.live else 'not promoted'}")
+    return DONE if entry.live else IN_PART
+
+
+def run_reader(options: argparse.Namespace) -> int:
+    """`finetune reader`: train the reader on documents, and promote or refuse."""
+    from finetune import loop, registry
+
+    settings = load(options).settings
+    wanted = loop.Wanted(count=options.count, cases=options.cases_count, seed=options.seed)
+    card = _follow(
+        loop.learn_reader(options.docs, settings, wanted, _watch, _golden(options.cases))
+    )
     entry = registry.entry(settings, card.id)
     print(f"\n{card.id}: {'live' if entry.live else 'not promoted'}")
     return DONE if entry.live else IN_PART
@@ -227,12 +241,11 @@ def _default(settings: Settings) -> str:
     return "the shipped adapter" if live == adapters.SHIPPED else str(live)
 
 
-def _unused(settings: Settings) -> str:
-    if settings.models.endpoint:
+def _unused(settings: Settings, kind: str) -> str:
+    if settings.models.endpoint and kind == "adapter":
         return ", but models.endpoint answers: unset it"
-    if settings.models.adapter != "promoted":
-        return f", but models.adapter is {settings.models.adapter!r}: set it to promoted"
-    return ""
+    named = getattr(settings.models, kind)
+    return "" if named == "promoted" else f", but models.{kind} is {named!r}: set it to promoted"
 
 
 def _said(card: Card) -> str:

@@ -146,6 +146,50 @@ def test_the_model_s_questions_must_lead_back(pipeline: Pipeline, scripted: Any)
     assert found.answer in "The saw was bought in March 2024 from Osgood Brothers."
 
 
+def test_the_reader_is_taught_the_right_passage_among_wrong_ones(pipeline: Pipeline) -> None:
+    asked = [
+        Question(
+            "lease.md", "How much is the rent?", "EUR 2,400", "The rent is EUR 2,400 a month."
+        ),
+        Question("lease.md", "How much is the rent of the barn?", kind="near_miss"),
+        Question("lease.md", "Who lives there?", "Nobody", "Nobody lives there."),
+    ]
+    (rent,), (barn,), none = compose.readings(asked, pipeline)
+    assert none == []
+    assert rent.lesson.passage[slice(*rent.lesson.span or (0, 0))] == "EUR 2,400"
+    assert "Lease" in rent.lesson.header or "lease" in rent.lesson.header
+    assert rent.lesson.wrong
+    assert all("EUR 2,400" not in text for text in rent.lesson.wrong)
+    assert set(rent.lesson.wrong) < set(rent.headers)
+    assert (barn.lesson.answerable, barn.lesson.span) == (False, None)
+    assert {Path(origin.source).suffix for origin in rent.origins} == {".md"}
+
+
+def test_a_reader_is_trained_on_documents_judged_and_kept_from_serving_until_it_is_better(
+    pipeline: Pipeline, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune import registry
+    from rag_bot import read
+
+    monkeypatch.setattr(examples, "FEWEST", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, text in PAGES.items():
+        (docs / name).write_text(text, "utf-8")
+    wanted = loop.Wanted(count=20, cases=4)
+    *_, card = loop.learn_reader(docs, settings, wanted, bench.quiet)
+    assert isinstance(card, registry.Card)
+    assert card.kind == "reader"
+    assert card.verdict["against"] == registry.against(settings, "reader")
+    entry = registry.entry(settings, card.id)
+    assert (read.located(settings) == entry.folder) == bool(card.verdict["passed"])
+    trained = MiniReader(entry.folder, settings)
+    shipped = MiniReader(read.SHIPPED, settings)
+    assert trained.calibration == shipped.calibration
+    assert trained.model_id != shipped.model_id
+
+
 def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
     from rag_bot.jsonable import jsonable
     from rag_bot.types import Answer

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ def candidate(
         (place / models.ADAPTER).write_bytes(bytes([number]))
         trained = Trained(place, 2.0, 1.0, 30, 90.0, 1.5)
         registry.record(settings, place.name, [DOCUMENT])
-        registry.register(place, settings, Recipe(), coloured, trained)
+        learned = registry.Learned.of(
+            (each.kind, each.document_id, each) for each in coloured if each.split == "train"
+        )
+        registry.register(place, settings, "adapter", asdict(Recipe()), learned, trained)
         return place
 
     return make
@@ -113,7 +116,7 @@ def test_rolling_back_goes_one_step_at_a_time(
     assert adapters.located(settings) == first
     assert registry.rollback(settings) == (first.name, "")
     assert adapters.located(settings) is None
-    with pytest.raises(UsageError, match="nothing was promoted"):
+    with pytest.raises(UsageError, match="no adapter was promoted"):
         registry.rollback(settings)
 
 

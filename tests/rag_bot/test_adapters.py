@@ -1,9 +1,10 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from rag_bot import adapters
+from rag_bot import adapters, read
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken, ModelMissing
 
@@ -69,6 +70,23 @@ def test_a_broken_list_or_card_says_what_to_do(bare: Settings, tmp_path: Path) -
     (tmp_path / "shipped" / adapters.CARD).write_text("{")
     with pytest.raises(ModelBroken, match=r"card\.json can't be read"):
         adapters.located(using(bare, adapter="shipped"))
+
+
+def test_a_promoted_reader_is_live_and_before_one_the_shipped(bare: Settings) -> None:
+    assert read.located(bare) == read.SHIPPED
+    weights = adapters.reader_base(bare)
+    adapters.set_promoted(bare, weights, ["r1"])
+    with pytest.raises(ModelMissing, match="is gone") as caught:
+        read.located(bare)
+    assert "rollback --reader" in caught.value.remedy
+    place = adapters.folder(bare) / "r1"
+    shutil.copytree(read.SHIPPED, place)
+    assert read.located(bare) == place
+    assert read.located(using(bare, reader="shipped")) == read.SHIPPED
+    assert adapters.located(bare) is None  # adapters are another list
+    assert adapters.fingerprint(place) == adapters.fingerprint(read.SHIPPED)
+    (place / read.CARD).write_text("{}")
+    assert adapters.fingerprint(place) != adapters.fingerprint(read.SHIPPED)
 
 
 def test_an_adapter_is_known_by_its_weights_and_not_by_its_card(tmp_path: Path) -> None:

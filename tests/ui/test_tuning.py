@@ -84,6 +84,21 @@ def test_from_documents_to_a_candidate_that_is_refused(
     assert (only["state"], only["lost"], only["card"]["recipe"]["rank"]) == ("refused", False, 4)
 
 
+def test_a_deleted_document_teaches_nothing_though_its_file_is_there(home: Path) -> None:
+    assert cli.main(["ingest", "docs"]) == 0
+    assert cli.main(["delete", "saw.md"]) == 0
+    assert rag_bot("examples", "docs", "--out", "e.jsonl", "--count", "40") == 0
+    made = examples.read(home / "e.jsonl")
+    assert made
+    assert "saw" not in (home / "e.jsonl").read_text("utf-8")
+    # And what is deleted later goes from the file, and flags what learned from it.
+    assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4") == 0
+    assert cli.main(["delete", "crane.md"]) == 0
+    assert "crane" not in (home / "e.jsonl").read_text("utf-8")
+    (entry,) = registry.entries(config.load().settings)
+    assert entry.lost
+
+
 def test_the_loop_ends_with_a_verdict_and_touches_nothing_live(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

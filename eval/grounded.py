@@ -135,7 +135,7 @@ def questions(
         passages: list[tuple[str, str]] = []
         place = None
         for hit in found.hits:
-            name = Path(paths[hit.chunk.document_id]).name
+            name = Path(paths[hit.chunk.document_id]).stem
             if name == own:
                 place = len(passages) if place is None else place
                 continue
@@ -143,10 +143,10 @@ def questions(
             if any(each.casefold() in text.casefold() for each in case.references):
                 continue
             if len(passages) < DISTRACTORS:
-                passages.append((Path(name).stem, text))
+                passages.append((name, text))
         if place is None:
             place = len(passages)
-        passages.insert(min(place, len(passages)), (Path(own).stem, own_text))
+        passages.insert(min(place, len(passages)), (own, own_text))
         shown = arranged(case.question, passages, reader, count, settings)
         pointed = evidence_of(shown)
         right = next((s.marker for s in shown if s.chunk.text == own_text), 0)

@@ -32,7 +32,7 @@ from rag_bot.sentences import sentences
 from rag_bot.types import Message, Source
 from rag_bot.words import content
 
-REMOVED = 0.2
+REMOVED = 0.1
 """Of the answerable questions, so many come once more without the source that answers."""
 _SHUFFLED = 0.3
 """So many have their sources in another order: the right one is not always the first."""
@@ -464,6 +464,7 @@ def _recorded(source: Mapping[str, Any]) -> QASource:
         chunk["heading"],
         tuple((a, b) for a, b in source.get("shown", ())),
         (reading["start"], reading["end"]) if reading else None,
+        reading["answerable"] if reading else 0.0,
     )
 
 

@@ -43,7 +43,8 @@ _SHARES: Mapping[Split, float] = {"validation": 0.15, "test": 0.2}
 class QASource:
     """A source of an example: the chunk's text, and what of it is shown (all, if none is named).
 
-    `shown` and `evidence` are offsets into `text`; `evidence` is what the reader pointed at.
+    `shown` and `evidence` are offsets into `text`; `evidence` is what the reader pointed at, and
+    `sure` how surely.
     """
 
     document: str
@@ -52,6 +53,7 @@ class QASource:
     heading: str = ""
     shown: tuple[tuple[int, int], ...] = ()
     evidence: tuple[int, int] | None = None
+    sure: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class QAExample:
                 document=each.document,
                 source=each.document,
                 score=0.0,
-                reading=Reading(0.0, 0.0, *each.evidence, 0.0) if each.evidence else None,
+                reading=Reading(0.0, each.sure, *each.evidence, 0.0) if each.evidence else None,
                 shown=each.shown,
             )
             for n, each in enumerate(self.sources, start=1)
@@ -116,6 +118,7 @@ def of_source(source: Source) -> QASource:
         source.chunk.heading,
         source.shown,
         (reading.start, reading.end) if reading else None,
+        reading.answerable if reading else 0.0,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ EXAMPLES, GOLDEN = "examples.jsonl", "golden.jsonl"
 _READER = reader.Recipe(
     rate=3e-5, longest=4000, wrong=0.8, removed=0.15, twisted=0.2, headed=1.0, mix={}
 )
-"""A tenth of the rate that the reader was made with: a folder's questions are all alike."""
+"""A fifth of the rate that the reader was made with: the questions of a folder are all alike."""
 _PAIRS = 3
 """Pairs read of each lesson."""
 
@@ -246,33 +247,41 @@ def learn_reader(
             yield Progress(done, len(asked), len(taught))
         if len(taught) < examples.FEWEST:
             raise UsageError(f"the documents gave {len(taught)} lessons", "give more of them")
-        registry.record(settings, place.name, sorted({o for each in taught for o in each.origins}))
-        recipe = replace(_READER, seed=wanted.seed, pairs=_PAIRS * len(taught))
-        headers = {text: name for each in taught for text, name in each.headers.items()}
-        base = models.locate(settings.models.embedder, settings.models.dir)
-        begun = time.monotonic()
-        reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
-        read.keep_calibration(begin, place)
-        curve = [json.loads(line)["loss"] for line in (place / reader.LOSS).open(encoding="utf-8")]
-        tenth = max(1, len(curve) // 10)
-        trained = Trained(
-            place,
-            sum(curve[:tenth]) / tenth,
-            sum(curve[-tenth:]) / tenth,
-            len(curve),
-            time.monotonic() - begun,
-            train.peak_gb(),
-        )
-        learned = registry.Learned.of((each.kind, each.document, each.lesson) for each in taught)
-        yield registry.register(
-            place, settings, "reader", dataclasses.asdict(recipe), learned, trained, begin
-        )
-        plan = Plan(golden, check=accepted is None)
-        for step in measure(place.name, plan, pipeline, settings):
-            yield step
-            if isinstance(step, Verdict) and step.passed:
-                registry.promote(settings, place.name)
+        yield _trained_reader(taught, settings, wanted.seed, begin, place)
+        yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)
+
+
+def _trained_reader(
+    taught: Sequence[compose.Read], settings: Settings, seed: int, begin: Path, place: Path
+) -> Card:
+    registry.record(settings, place.name, sorted({o for each in taught for o in each.origins}))
+    recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
+    headers = {text: name for each in taught for text, name in each.headers.items()}
+    base = models.locate(settings.models.embedder, settings.models.dir)
+    begun = time.monotonic()
+    reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
+    # Its own questions are too few and too plain to say how sure it may be of others.
+    read.keep_calibration(begin, place)
+    with (place / reader.LOSS).open(encoding="utf-8") as lines:
+        curve = [json.loads(line)["loss"] for line in lines]
+    tenth = max(1, len(curve) // 10)
+    first, last = (statistics.fmean(part) for part in (curve[:tenth], curve[-tenth:]))
+    seconds = time.monotonic() - begun
+    trained = Trained(place, first, last, len(curve), seconds, train.peak_gb())
+    learned = registry.Learned.of((each.kind, each.document, each.lesson) for each in taught)
+    said = dataclasses.asdict(recipe)
+    return registry.register(place, settings, "reader", said, learned, trained, begin)
+
+
+def _decided(
+    place: Path, plan: Plan, pipeline: Pipeline, settings: Settings
+) -> Iterator[Step | Verdict]:
+    """Measure a candidate, and promote it if the verdict allows it."""
+    for step in measure(place.name, plan, pipeline, settings):
+        yield step
+        if isinstance(step, Verdict) and step.passed:
+            registry.promote(settings, place.name)
 
 
 def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
@@ -318,11 +327,7 @@ def loop(
                 taught = event.examples
             yield event
         yield from learn(taught, settings, wanted.recipe, place=place, hours=wanted.hours)
-        plan = Plan(golden, check=accepted is None)
-        for step in measure(place.name, plan, pipeline, settings):
-            yield step
-            if isinstance(step, Verdict) and step.passed:
-                registry.promote(settings, place.name)
+        yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)
 
 

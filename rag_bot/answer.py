@@ -15,7 +15,7 @@ from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
 from rag_bot.index import Flipped, Index, fingerprint
-from rag_bot.rank import distinct, reranked
+from rag_bot.rank import distinct, likeliest, reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.scope import Scope, take, without
@@ -45,8 +45,6 @@ QUOTE_FROM = 0.55
 """A passage that fits the question this well is quoted when the model's own words don't hold."""
 SURE_FROM = 0.5
 """From this probability on, an answer that lacks what the reader found gives way to a quotation."""
-_FALL = 0.9
-"""What a rank lower counts against the reader's probability; `val-v2` can't tell .85 from .95."""
 _MOST_CLAIMS = 6
 _LOOP = 24
 
@@ -384,13 +382,11 @@ class Evidence(NamedTuple):
 
 def evidence_of(sources: Sequence[Source]) -> Evidence | None:
     """What the reader points at in the source that is both well ranked and likely to answer."""
-    read = [(each.reading, each) for each in sources if each.reading]
-    if not read:
+    source = likeliest(sources)
+    reading = source.reading if source else None
+    if source is None or reading is None or reading.start >= reading.end:
         return None
-    reading, source = max(read, key=lambda each: each[0].answerable * _FALL ** each[1].marker)
     start, end = reading.start, reading.end
-    if start >= end:
-        return None
     cited = survey.around(source, start, end)
     return Evidence(source.chunk.text[start:end], cited, reading.answerable)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag_bot.rank import likeliest
 from rag_bot.types import OMITTED, Message, Source
 
 NO_ANSWER = "The documents do not say."
@@ -17,7 +18,11 @@ SYSTEM = (
 )
 
 MARK = "**"
-"""Around the words that the reader points at: a small model phrases better than it finds."""
+"""Around the words that the reader points at in the source it believes in most.
+
+A small model phrases better than it finds. With stars in every source, one that learned from 700
+examples took those of the first.
+"""
 
 # A document may hold the very tokens that separate the turns of a prompt.
 _CONTROL = re.compile(r"<\|([^|<>]{1,40})\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>")
@@ -25,8 +30,11 @@ _CONTROL = re.compile(r"<\|([^|<>]{1,40})\|>|</?s>|\[/?INST\]|<(?:start|end)_of_
 
 def build(question: str, sources: Sequence[Source]) -> list[Message]:
     """The messages for a standalone question over numbered sources."""
+    best = likeliest(sources)
     shown = "\n\n".join(
-        f"[{source.marker}] {where(source)}\n{disarm(marked(source))}" for source in sources
+        f"[{source.marker}] {where(source)}\n"
+        + disarm(marked(source) if source is best else source.excerpt)
+        for source in sources
     )
     return [
         Message("system", SYSTEM),

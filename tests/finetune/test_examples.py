@@ -18,6 +18,10 @@ def test_an_example_keeps_what_serving_showed_byte_for_byte() -> None:
     source = Source(1, chunk, "lease.pdf", "/docs/lease.pdf", 0.3, reading, ((13, 42),))
     kept = QAExample("e", "lease.pdf", "When?", "first day [1]", (examples.of_source(source),))
     assert kept.messages == prompt.build("When?", [source])
+    surer = replace(source, marker=2, reading=replace(reading, answerable=1.0, start=0, end=4))
+    both = QAExample("e", "d", "When?", "x", tuple(map(examples.of_source, (source, surer))))
+    assert both.messages == prompt.build("When?", [source, surer])  # the stars are in one alone
+    assert both.messages[1].text.count(prompt.MARK) == 2
     assert "It is paid on **the first** day." in kept.messages[1].text
 
 

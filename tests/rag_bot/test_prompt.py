@@ -50,6 +50,19 @@ def test_delimiters_of_a_chat_template_are_disarmed_everywhere(source: Make, evi
         assert token not in text
 
 
+def test_only_the_likeliest_source_has_stars(source: Make) -> None:
+    def read(marker: int, text: str, probability: float) -> Source:
+        return replace(source(marker, text), reading=Reading(0.0, probability, 0, 5, 0.0))
+
+    best = read(2, "Never again.", 0.9)
+    text = prompt.build("How?", [read(1, "Often enough.", 0.8), best])[1].text
+    assert "\nOften enough." in text
+    assert "\n**Never** again." in text
+    # A rank lower counts a tenth of the probability.
+    text = prompt.build("How?", [read(1, "Often enough.", 0.85), best])[1].text
+    assert "\n**Often** enough." in text
+
+
 def test_ordinary_text_is_not_changed() -> None:
     text = "if a < b | c > d: see [1] and <b>bold</b> [INSTALL] <|>"
     assert prompt.disarm(text) == text

@@ -78,14 +78,16 @@ class Made(NamedTuple):
 def questions(texts: Mapping[str, Sequence[str]], count: int, seed: int = 0) -> list[Question]:
     """At most so many questions by rule about documents' pages, and near misses among them."""
     drawn = random.Random(seed)
-    cases = draft.draft(texts, count=count, seed=seed)
-    found = list(of_cases(cases))
-    found += _follow_ups(found, drawn)
-    found += _statements(found, drawn)
-    found += _lists(texts)
+    drafted = list(of_cases(draft.draft(texts, count=count, seed=seed)))
+    share = count // 10
+    found = drafted[: count // 2]
+    for others in (_follow_ups(drafted, drawn), _statements(drafted, drawn), _lists(texts)):
+        found += drawn.sample(others, min(share, len(others)))
     free = _clozes(texts)
     drawn.shuffle(free)
-    return (found + free[: max(0, count - len(found))])[:count]
+    found += free[: 2 * share]
+    rest = drafted[count // 2 :] + free[2 * share :]
+    return (found + rest)[:count]
 
 
 def of_cases(cases: Iterable[GoldenCase]) -> Iterator[Question]:
@@ -250,7 +252,12 @@ def compose(
         made = _answered(each, query, found, pipeline, home, generator, drawn)
         removed = None
         if drawn.random() < REMOVED:
-            others = [s for s in _deep(pipeline, query) if not _holds(s, each)]
+            said = _squeezed(each.answer)
+            others = [
+                source
+                for source in _deep(pipeline, query)
+                if not _holds(source, each) and said not in _squeezed(source.chunk.text)
+            ]
             others = others[: pipeline.settings.retrieval.top_k]
             without = replace(each, kind="removed")
             removed = _made(without, query, others, NO_ANSWER, pipeline, home, generator, drawn)
@@ -426,13 +433,13 @@ def _squeezed(text: str) -> str:
 
 
 def of_feedback(
-    rows: Iterable[Mapping[str, Any]], home: Mapping[str, Split], count: int = 1000
+    rows: Iterable[Mapping[str, Any]], home: Mapping[str, Split]
 ) -> Iterator[QAExample]:
     """Answers that a person approved of or corrected, over the sources they were given from.
 
     A correction is the answer, and what the bot had said is the worse one.
     """
-    for row in list(rows)[-count:]:
+    for row in rows:
         answer, correction = row["answer"], str(row["correction"]).strip()
         sources = tuple(_recorded(each) for each in answer.get("sources", ()))
         if not sources or not (row["thumb"] > 0 or correction):
@@ -477,10 +484,12 @@ def _cited(correction: str, sources: Sequence[QASource]) -> str:
     return f"{correction} [{shares.index(max(shares)) + 1}]" if max(shares) else correction
 
 
-def least_sure(rows: Iterable[Any], count: int) -> list[Any]:
-    """The rows of an evaluation that the bot was least sure of: what to ask a person next.
+def least_sure(made: Iterable[QAExample], count: int) -> list[tuple[float, str]]:
+    """The questions of which the reader was least sure, and how sure: what to ask a person next.
 
-    Uncertainty sampling (Lewis and Gale, 1994), around the threshold of abstention.
+    Uncertainty sampling (Lewis and Gale, 1994). Questions that models are judged by are left out:
+    what a person says of those must not be learned.
     """
-    asked = [row for row in rows if row.answered and not row.error]
-    return sorted(asked, key=lambda row: abs(row.confidence - 0.5))[:count]
+    asked = [each for each in made if each.answerable and each.split != "test"]
+    ranked = sorted((max(source.sure for source in each.sources), each.question) for each in asked)
+    return ranked[:count]

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -21,9 +21,10 @@ import platformdirs
 from eval import bench, cases, draft
 from eval.bench import Watch
 from eval.cases import GoldenSet
+from eval.metrics.squad import normalize
 from eval.run import ROWS, Plan, Step
 from finetune import compose, examples, promotion, reader, registry, train
-from finetune.examples import QAExample
+from finetune.examples import QAExample, Split
 from finetune.promotion import Verdict
 from finetune.registry import Card
 from finetune.train import Recipe, Trained
@@ -32,7 +33,7 @@ from rag_bot import adapters, models, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
-from rag_bot.index import fingerprint
+from rag_bot.index import Index, fingerprint
 from rag_bot.ledger import Origin
 from rag_bot.read import located
 
@@ -78,15 +79,28 @@ Event = Progress | Written | train.Event | Step | Verdict | Card
 
 @contextmanager
 def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
-    """A pipeline over a copy of the documents, without those that were deleted on purpose."""
+    """A pipeline over a copy of the documents, without those that the user deleted."""
     with registry.ledger(settings) as ledger:
-        gone = {each.source for each in ledger.forgotten(settings.collection)}
-    with bench.over([docs], settings, bench.engines(settings), watch) as pipeline:
-        index = pipeline.index
-        held = index.collection(settings.collection, fingerprint(settings))
-        there = [entry for entry in index.catalogue.entries(held) if entry.source in gone]
-        if there:
+        gone = ledger.forgotten(settings.collection)
+
+    def forget(index: Index) -> None:
+        name, paths = settings.collection, {each.source for each in gone}
+        for back in {each.source for each in index.ledger.forgotten(name)} - paths:
+            index.ledger.let_in(name, back)
+        held = index.catalogue.collection(name)
+        hashes = {each.sha256 for each in gone}
+        there = [
+            entry
+            for entry in (index.catalogue.entries(held) if held else ())
+            if entry.source in paths or entry.sha256 in hashes
+        ]
+        if held and there:
             delete(index, held, there, settings)
+        for each in gone:
+            index.ledger.keep_out(name, each.source, each.sha256)
+
+    loaded = bench.engines(settings)
+    with bench.over([docs], settings, loaded, watch, prepare=forget) as pipeline:
         yield pipeline
 
 
@@ -104,13 +118,12 @@ def write_examples(
     UsageError where too little could be made.
     """
     texts = bench.pages(pipeline)
-    home = examples.splits(texts, wanted.seed)
+    home = _homes(texts, wanted.seed, judged_by)
     generator = pipeline.generator()
     asked = compose.questions(texts, wanted.count, wanted.seed)
     asked += compose.of_cases(accepted.cases) if accepted else ()
     asked += compose.asked_by_model(texts, generator, pipeline, wanted.by_model, wanted.seed)
     golden = {case.question for case in judged_by.cases} if judged_by else set()
-    asked = [each for each in asked if each.question not in golden]
     made: dict[str, compose.Made] = {}
     without = 0
     for done, some in enumerate(
@@ -120,10 +133,16 @@ def write_examples(
         without += not some
         yield Progress(done, len(asked), len(made))
     with registry.ledger(settings) as ledger:
-        told = compose.of_feedback(ledger.feedback(), home)
+        rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
+        for row in rows:
+            origins = tuple(ledger.origins("feedback", str(row["id"])))
+            told = compose.of_feedback([row], home)
+            made |= {example.id: compose.Made(example, origins) for example in told}
         gone = [each.source for each in ledger.forgotten(settings.collection)]
-        for example in told:
-            made[example.id] = compose.Made(example, ())
+    judged = {normalize(question) for question in golden}
+    made = {
+        name: each for name, each in made.items() if normalize(each.example.question) not in judged
+    }
     found = [
         replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
         for each in made.values()
@@ -146,6 +165,15 @@ def write_examples(
     yield Written(file, found, without)
 
 
+def _homes(
+    texts: Mapping[str, Sequence[str]], seed: int, judged_by: GoldenSet | None
+) -> dict[str, Split]:
+    """Each document's split; those that golden cases are about are for testing."""
+    home = examples.splits(texts, seed)
+    named = {ref.document for case in judged_by.cases for ref in case.relevant} if judged_by else ()
+    return home | {name: "test" for name in named if name in home}
+
+
 def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wanted) -> GoldenSet:
     """Draft the cases that decide, from the documents for testing alone.
 
@@ -160,9 +188,11 @@ def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wan
         replace(each, tags=tuple(tag for tag in each.tags if tag != cases.DRAFT))
         for each in drafted
     ]
-    if sum(case.answerable for case in accepted) < examples.FEWEST:
+    if sum(case.answerable for case in accepted) < examples.FEWEST or all(
+        case.answerable for case in accepted
+    ):
         raise UsageError(
-            f"the documents for testing gave {len(accepted)} cases",
+            f"the documents for testing gave {len(accepted)} cases, and near misses are needed too",
             "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
         )
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -192,9 +222,10 @@ def learn(
     `place` is the folder of a candidate whose training was killed: it goes on.
     """
     base = models.locate(settings.models.llm, settings.models.dir)
+    inherited = registry.inherited(settings, begin)
     place = place or registry.new(settings, recipe.method)
-    sources = sorted({source for each in taught for source in each.origins})
-    registry.record(settings, place.name, [Origin(*source) for source in sources])
+    sources = {Origin(*source) for each in taught for source in each.origins}
+    registry.record(settings, place.name, sorted({*sources, *inherited}))
     trained: Trained | None = None
     try:
         for event in train.train(
@@ -208,9 +239,9 @@ def learn(
         if trained is None and place.is_dir() and not any(place.iterdir()):
             place.rmdir()
     assert trained is not None, "a training ends with what it made"
-    learned = registry.Learned.of(
-        (each.kind, each.document_id, each) for each in examples.of_split(taught, "train")
-    )
+    lessons = examples.of_split(taught, "train")
+    registry.write_asked(place, (each.question for each in lessons))
+    learned = registry.Learned.of((each.kind, each.document_id, each) for each in lessons)
     yield registry.register(
         place, settings, "adapter", dataclasses.asdict(recipe), learned, trained, begin
     )
@@ -227,23 +258,26 @@ def learn_reader(
 
     Ends with the card. The passages are the chunks that retrieval finds, right and wrong.
     """
+    promotion.known(settings.finetune.target)
     begin = located(settings)
     if begin is None:
         raise UsageError("models.reader is empty: no reader is in use", "set it to promoted")
+    if registry.lost(settings, begin):
+        begin = read.SHIPPED
     place = registry.new(settings, "reader")
     with over(docs, settings, watch) as pipeline:
         golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
         texts = bench.pages(pipeline)
-        home = examples.splits(texts, wanted.seed)
-        judged = {case.question for case in golden.cases}
+        home = _homes(texts, wanted.seed, golden)
         asked = [
             each
             for each in compose.questions(texts, wanted.count, wanted.seed)
-            if home[each.document] == "train" and each.question not in judged
+            if home[each.document] == "train"
         ]
         taught: list[compose.Read] = []
+        judged = {normalize(case.question) for case in golden.cases}
         for done, some in enumerate(compose.readings(asked, pipeline), start=1):
-            taught += some
+            taught += [one for one in some if normalize(one.lesson.question) not in judged]
             yield Progress(done, len(asked), len(taught))
         if len(taught) < examples.FEWEST:
             raise UsageError(f"the documents gave {len(taught)} lessons", "give more of them")
@@ -255,7 +289,10 @@ def learn_reader(
 def _trained_reader(
     taught: Sequence[compose.Read], settings: Settings, seed: int, begin: Path, place: Path
 ) -> Card:
-    registry.record(settings, place.name, sorted({o for each in taught for o in each.origins}))
+    sources = {origin for each in taught for origin in each.origins}
+    inherited = registry.inherited(settings, begin)
+    registry.record(settings, place.name, sorted({*sources, *inherited}))
+    registry.write_asked(place, (each.lesson.question for each in taught))
     recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
     headers = {text: name for each in taught for text, name in each.headers.items()}
     base = models.locate(settings.models.embedder, settings.models.dir)
@@ -292,7 +329,7 @@ def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
     import peft
 
     live = adapters.located(settings)
-    if live is None or recipe.method not in ("lora", "qlora"):
+    if live is None or registry.lost(settings, live) or recipe.method not in ("lora", "qlora"):
         return None
     kind = peft.PeftConfig.from_pretrained(str(live)).peft_type
     return live if kind == peft.PeftType.LORA else None
@@ -326,7 +363,10 @@ def loop(
             if isinstance(event, Written):
                 taught = event.examples
             yield event
-        yield from learn(taught, settings, wanted.recipe, place=place, hours=wanted.hours)
+        begin = starting_point(settings, wanted.recipe)
+        yield from learn(
+            taught, settings, wanted.recipe, begin=begin, place=place, hours=wanted.hours
+        )
         yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from rag_bot import adapters
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
+from rag_bot.index import fingerprint
 
 ALWAYS = (Guard("faithfulness", 0.03), Guard("abstention_recall", 0.05))
 """Guarded whatever the settings say."""
@@ -68,21 +70,31 @@ def evaluate(
             f"{plan.golden.path} has no answerable case", "give cases that have references"
         )
     settings = pipeline.settings
+    known(settings.finetune.target)
+    learned = registry.was_asked(candidate, (case.question for case in plan.cases))
+    if learned:
+        raise UsageError(
+            f"{candidate.name} learned {len(learned)} of the cases, such as {learned[0]!r}",
+            "judge by others, or train again with --judged-by",
+        )
     kind = registry.read(candidate).kind
     live = registry.live(settings, kind)
     against = adapters.fingerprint(live) if live else ""
-    golden = hashlib.sha256(f"{plan.golden.sha256} {plan.limit} {plan.seed}".encode()).hexdigest()[
-        :8
-    ]
     rows = []
     for place in (live, candidate):
         asked = _with(pipeline, kind, place)
-        name = adapters.fingerprint(place) if place else "base"
-        folder = work / f"{name}-{golden}"
+        held = asked.index.collection(collection, fingerprint(settings))
+        entries = asked.index.catalogue.entries(held)
+        record = dataclasses.asdict(run.describe(plan, asked, held, entries, None))
+        # Another document, setting or version is another run: it must not stumble over the last.
+        said = json.dumps([record, str(place and adapters.fingerprint(place))], sort_keys=True)
+        folder = work / hashlib.sha256(said.encode()).hexdigest()[:16]
         yield from run.run(plan, asked, collection, folder)
         rows.append(run.read(folder)[1])
     guards = {guard.metric: guard for guard in gate.guards(settings.eval.guards)}
-    guards |= {guard.metric: guard for guard in ALWAYS if guard.metric not in guards}
+    for guard in ALWAYS:
+        margin = min(guard.margin, guards.get(guard.metric, guard).margin)
+        guards[guard.metric] = Guard(guard.metric, margin)
     yield judged(
         rows[0],
         rows[1],
@@ -131,6 +143,15 @@ def judged(
     )
 
 
+def known(target: str) -> None:
+    """Refuse a target that is no metric. Raises UsageError."""
+    if target not in score.PER_CASE and target not in score.OVERALL:
+        raise UsageError(
+            f"finetune.target: there is no metric {target!r}",
+            "there are " + ", ".join(sorted([*score.PER_CASE, *score.OVERALL])),
+        )
+
+
 def keep(candidate: Path, verdict: Verdict) -> Card:
     """Write the verdict on the candidate's card."""
     card = registry.read(candidate)
@@ -147,7 +168,9 @@ def _why(
     means: Sequence[float],
 ) -> str:
     """Why it may not go live; nothing if it may."""
+    always = {guard.metric for guard in ALWAYS}
     worst = next((each for each in findings if not each.passed), None)
+    worst = worst or next((each for each in findings if each.said and each.metric in always), None)
     if worst:
         return str(worst)
     if difference is None:

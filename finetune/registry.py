@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 import rag_bot
+from eval.metrics.squad import normalize
 from finetune.train import Trained
 from rag_bot import adapters, models
 from rag_bot.config import Settings
@@ -32,6 +33,7 @@ from rag_bot.index import CATALOGUE, Index
 from rag_bot.ledger import Ledger, Made, Origin
 from rag_bot.read import located
 
+ASKED = "asked.json"
 Kind = Literal["adapter", "reader"]
 State = Literal["candidate", "promotable", "refused", "promoted"]
 
@@ -231,14 +233,17 @@ def promote(settings: Settings, name: str) -> Card:
 def rollback(settings: Settings, kind: Kind = "adapter") -> tuple[str, str]:
     """Go back to what was live before. Returns what left and what is live, empty for the default.
 
-    Raises UsageError where nothing was promoted.
+    What learned from a document deleted since is passed over. Raises UsageError where nothing was
+    promoted.
     """
     weights = base_of(settings, kind)
     names = adapters.promoted(settings, weights)
     if not names:
         raise UsageError(f"no {kind} was promoted", "`rag-bot finetune promote` does")
-    adapters.set_promoted(settings, weights, names[:-1])
-    return names[-1], names[-2] if len(names) > 1 else ""
+    gone = {each.card.id for each in entries(settings) if each.lost}
+    left = [name for name in names[:-1] if name not in gone]
+    adapters.set_promoted(settings, weights, left)
+    return names[-1], left[-1] if left else ""
 
 
 def base_of(settings: Settings, kind: Kind) -> str:
@@ -257,7 +262,44 @@ def against(settings: Settings, kind: Kind = "adapter") -> str:
     return adapters.fingerprint(place) if place else ""
 
 
+def write_asked(place: Path, questions: Iterable[str]) -> None:
+    """Note hashes of the questions that a candidate learns: it must not be judged by them."""
+    found = sorted({_hashed(question) for question in questions})
+    (place / ASKED).write_text(json.dumps(found) + "\n", "utf-8")
+
+
+def was_asked(place: Path, questions: Iterable[str]) -> list[str]:
+    """Which of these questions a candidate learned."""
+    file = place / ASKED
+    known = set(json.loads(file.read_text("utf-8"))) if file.is_file() else set()
+    return [question for question in questions if _hashed(question) in known]
+
+
+def _hashed(question: str) -> str:
+    return hashlib.sha256(normalize(question).encode()).hexdigest()[:16]
+
+
 # Lineage
+
+
+def lost(settings: Settings, place: Path) -> bool:
+    """Whether a candidate learned from a document that was deleted since."""
+    return any(each.item == place.name and each.marked for each in _made(settings))
+
+
+def inherited(settings: Settings, begin: Path | None) -> list[Origin]:
+    """The documents that the starting point of a training learned from.
+
+    Raises UsageError where one of them was deleted.
+    """
+    if begin is None or begin.parent != adapters.folder(settings):
+        return []
+    if lost(settings, begin):
+        raise UsageError(
+            f"{begin.name} learned from a document that was deleted", "begin from another"
+        )
+    with ledger(settings) as held:
+        return held.origins("adapter", begin.name)
 
 
 @contextmanager

@@ -95,6 +95,7 @@ class Cost:
 class Begun:
     """Event: the training begins, or goes on, at `step`; so many examples were too long."""
 
+    folder: Path
     cost: Cost
     step: int
     steps: int
@@ -169,7 +170,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     work = _Work(out, _identity(base, recipe, lessons, begin), model, optimizer)
     done = work.resume()
-    yield Begun(cost, done, len(plan), too_long)
+    yield Begun(out, cost, done, len(plan), too_long)
     every = max(1, math.ceil(len(plan) / max(1, round(recipe.looks * recipe.epochs))))
     begun = saved = time.monotonic()
     read = 0
@@ -266,6 +267,8 @@ def _encoded(
     too_long = 0
     for each in taught:
         encoded = tokens.encode(tokenizer, each)
+        if not recipe.beta:
+            encoded = encoded._replace(rejected=[])
         if each.split != "test" and len(encoded.prompt) + len(encoded.answer) > recipe.longest:
             too_long += 1
         else:

@@ -143,7 +143,9 @@ class Verifier:
         An answer of few words ("James Madison") has nothing to tell its subject by, nor whether
         the "not" of its sentence concerns it; but the reader has read it there for this question.
         """
-        words = re.compile(r"\s+".join(map(re.escape, claim.rstrip(".").split())), re.IGNORECASE)
+        said = r"\s+".join(map(re.escape, claim.rstrip(".").split()))
+        # "500 EUR" does not stand in "1,500 EUR".
+        words = re.compile(rf"(?<!\w)(?<!\w[.,]){said}(?!\w)(?![.,]\d)", re.IGNORECASE)
         found = []
         for passage in self._passages:
             reading = passage.source.reading

@@ -418,7 +418,7 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
         )
         made.add_argument(
             "--by-model",
-            type=int,
+            type=_positive,
             default=0,
             metavar="N",
             help="so many more that the LLM writes itself, checked by the reader (default: none)",
@@ -427,11 +427,16 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
     def training(made: argparse.ArgumentParser) -> None:
         made.add_argument(
             "--method",
-            choices=("qlora", "lora", "prompt", "prefix"),
-            help="(Q)LoRA, a soft prompt or a prefix (default: finetune.method)",
+            choices=("qlora", "lora", "prompt", "prefix", "dpo"),
+            help="(Q)LoRA, a soft prompt, a prefix, or preferences with LoRA (default:"
+            " finetune.method)",
         )
-        made.add_argument("--epochs", type=float, metavar="N", help="times over the examples (1)")
-        made.add_argument("--rate", type=float, metavar="R", help="learning rate (the method's)")
+        made.add_argument(
+            "--epochs", type=_above_zero, metavar="N", help="times over the examples (1)"
+        )
+        made.add_argument(
+            "--rate", type=_above_zero, metavar="R", help="learning rate (the method's)"
+        )
         made.add_argument("--rank", type=_positive, metavar="R", help="LoRA's rank (16)")
         made.add_argument("--batch", type=_positive, metavar="TOKENS", help="tokens a step (2048)")
         made.add_argument(
@@ -470,7 +475,7 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     training(made)
     made.add_argument(
-        "--beta", type=float, metavar="B", help="learn preferences instead (DPO); 0.1 is usual"
+        "--beta", type=_above_zero, metavar="B", help="learn preferences (DPO) this strictly (0.1)"
     )
     made.add_argument("--begin", type=Path, metavar="DIR", help="an adapter to go on from")
     made.add_argument("--resume", metavar="NAME", help="go on with a training that was killed")
@@ -556,6 +561,13 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     made.add_argument("candidate", nargs="?", default="", metavar="NAME", help="default: the live")
     made.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ui import show
 from ui.reach import DONE, IN_PART, load
 
 if TYPE_CHECKING:
     from eval.cases import GoldenSet
+    from finetune.examples import QAExample
     from finetune.promotion import Verdict
     from finetune.registry import Card
     from finetune.train import Recipe
@@ -44,13 +46,15 @@ def make(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """`finetune train`: an adapter from a file of examples."""
-    from finetune import examples, loop
+    from finetune import examples, loop, registry
     from rag_bot.errors import UsageError
 
     settings = load(options).settings
     taught = examples.read(options.examples)
     golden = _golden(options.judged_by)
-    examples.check(taught, {case.question for case in golden.cases} if golden else ())
+    with registry.ledger(settings) as ledger:
+        gone = [each.source for each in ledger.forgotten(settings.collection)]
+    examples.check(taught, {case.question for case in golden.cases} if golden else (), gone)
     place = None
     if options.resume:
         from rag_bot import adapters
@@ -85,7 +89,8 @@ def evaluate(options: argparse.Namespace) -> int:
     plan = Plan(golden, options.limit, options.seed)
     verdict: Verdict | None = None
     with over(options, settings) as pipeline:
-        verdict = _follow(loop.measure(found.card.id, plan, pipeline, settings))
+        steps = loop.measure(found.card.id, plan, pipeline, settings)
+        verdict = _follow(steps, out=sys.stderr if options.json else sys.stdout)
     assert verdict is not None, "an evaluation ends with its verdict"
     if options.json:
         show.print_json({"id": found.card.id, "verdict": verdict})
@@ -148,7 +153,7 @@ def candidates(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`finetune loop`: all of it, and promote or refuse."""
-    from finetune import loop, registry
+    from finetune import loop
     from finetune.compose import least_sure
 
     settings = load(options).settings
@@ -160,32 +165,28 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         hours=options.hours,
     )
-    rows: list[Any] = []
+    made: list[QAExample] = []
     card = _follow(
-        loop.loop(options.docs, settings, wanted, _watch, _golden(options.cases)), rows=rows
+        loop.loop(options.docs, settings, wanted, _watch, _golden(options.cases)), made=made
     )
-    unsure = least_sure(rows, options.unsure)
+    unsure = least_sure(made, options.unsure)
     if unsure:
-        print("\nleast sure of these; answers of yours (thumbs, golden cases) would teach most:")
-        for row in unsure:
-            print(f"  {row.confidence:.2f}  {row.case.question}")
-    entry = registry.entry(settings, card.id)
-    print(f"\n{card.id}: {'live' if entry.live else 'not promoted'}")
-    return DONE if entry.live else IN_PART
+        print("\nthe reader was least sure of these; ask them and correct the answers:")
+        for sure, question in unsure:
+            print(f"  {sure:.2f}  {show.short(question, 90)}")
+    return _ended(settings, card)
 
 
 def run_reader(options: argparse.Namespace) -> int:
     """`finetune reader`: train the reader on documents, and promote or refuse."""
-    from finetune import loop, registry
+    from finetune import loop
 
     settings = load(options).settings
     wanted = loop.Wanted(count=options.count, cases=options.cases_count, seed=options.seed)
     card = _follow(
         loop.learn_reader(options.docs, settings, wanted, _watch, _golden(options.cases))
     )
-    entry = registry.entry(settings, card.id)
-    print(f"\n{card.id}: {'live' if entry.live else 'not promoted'}")
-    return DONE if entry.live else IN_PART
+    return _ended(settings, card)
 
 
 def export(options: argparse.Namespace) -> int:
@@ -209,11 +210,20 @@ def export(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _ended(settings: Settings, card: Card) -> int:
+    from finetune import registry
+
+    live = registry.entry(settings, card.id).live
+    print(f"\n{card.id}: {'live' + _unused(settings, card.kind) if live else 'not promoted'}")
+    return DONE if live else IN_PART
+
+
 def _recipe(options: argparse.Namespace, settings: Settings) -> Recipe:
     from finetune.train import Recipe
 
+    dpo = options.method == "dpo"
     asked = {
-        "method": options.method or settings.finetune.method,
+        "method": settings.finetune.method if dpo or not options.method else options.method,
         "seed": options.seed,
         "epochs": options.epochs,
         "rate": options.rate,
@@ -221,7 +231,7 @@ def _recipe(options: argparse.Namespace, settings: Settings) -> Recipe:
         "alpha": options.rank and 2 * options.rank,
         "batch": options.batch,
         "longest": options.longest,
-        "beta": getattr(options, "beta", None),
+        "beta": getattr(options, "beta", None) or (0.1 if dpo else None),
     }
     return Recipe(**{key: value for key, value in asked.items() if value is not None})
 
@@ -258,11 +268,18 @@ def _watch(events: Any) -> Any:
     return show.watch(events, quiet=False)
 
 
-def _follow(events: Iterable[Any], rows: list[Any] | None = None) -> Any:
-    """Show how far it is, on standard error; what is done, on standard output. Returns the last.
+def _follow(
+    events: Iterable[Any], made: list[QAExample] | None = None, out: TextIO | None = None
+) -> Any:
+    """Show how far it is, on standard error; what is done, on `out`. Returns the last event.
 
-    `rows` takes what an evaluation asked of the last model.
+    `made` takes the examples that were made on the way.
     """
+    with contextlib.redirect_stdout(out or sys.stdout):
+        return _shown(events, made)
+
+
+def _shown(events: Iterable[Any], made: list[QAExample] | None) -> Any:
     from eval.run import Step as Asked
     from finetune import train
     from finetune.loop import Progress, Written
@@ -277,6 +294,8 @@ def _follow(events: Iterable[Any], rows: list[Any] | None = None) -> Any:
                 bar.at("making examples", event.done, event.total, f"{event.made} made")
             case Written():
                 bar.end()
+                if made is not None:
+                    made += event.examples
                 counts = _count(event.examples)
                 print(
                     f"{len(event.examples)} examples ({counts}) in {event.file};"
@@ -285,7 +304,8 @@ def _follow(events: Iterable[Any], rows: list[Any] | None = None) -> Any:
                 if event.without:
                     print(f"{event.without} questions were left out: their answer was not shown")
             case train.Begun():
-                print(f"training: {event.cost}" + (f", from step {event.step}" * bool(event.step)))
+                going_on = f", from step {event.step}" * bool(event.step)
+                print(f"training {event.folder.name}: {event.cost}{going_on}")
                 if event.too_long:
                     print(f"{event.too_long} examples were left out: too long (--longest)")
             case train.Step():
@@ -304,10 +324,6 @@ def _follow(events: Iterable[Any], rows: list[Any] | None = None) -> Any:
                 )
             case Asked():
                 bar.at("asking", event.done, event.total, show.short(event.row.case.question, 50))
-                if rows is not None:
-                    if event.done == 1:
-                        rows.clear()
-                    rows.append(event.row)
             case Verdict():
                 bar.end()
                 _print_verdict(event)
@@ -333,9 +349,9 @@ def _print_verdict(verdict: Verdict) -> None:
         f" ({verdict.low:+.3f} to {verdict.high:+.3f}, p {verdict.p:.3f}, {verdict.cases} cases)"
     )
     for guard in verdict.guards:
-        if not guard.said:
-            mark = "" if guard.passed else "  ✗"
-            print(f"  {guard.metric:20} loss {guard.loss:+.3f}, {guard.margin:g} allowed{mark}")
+        mark = "" if guard.passed else "  ✗"
+        what = guard.said or f"loss {guard.loss:+.3f}, {guard.margin:g} allowed"
+        print(f"  {guard.metric:20} {what}{mark}")
     print("passed: it may go live" if verdict.passed else f"refused: {verdict.why}")
 
 

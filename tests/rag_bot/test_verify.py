@@ -211,6 +211,20 @@ def test_a_few_words_are_supported_where_the_reader_points(
     assert held("John Madison", read(0.5)) == ("unsupported", [])
 
 
+@pytest.mark.parametrize("claim", ["500 EUR", "1,50 EUR", "EUR a", "500", "1"])
+def test_part_of_a_number_or_word_is_not_what_the_reader_points_at(
+    embedder: Embedder, source: Make, claim: str
+) -> None:
+    reading = Reading(0.0, 0.9, 12, 21, 0.0)
+    found = replace(
+        source(1, "The rent is 1,500 EUR ahead, and 1,500.5 with tax."), reading=reading
+    )
+    verdict = Verifier("What is the rent?", [found], embedder).check(Claim("", claim, (1,)))
+    assert verdict.label == "unsupported"
+    whole = Verifier("What is the rent?", [found], embedder).check(Claim("", "1,500 EUR", (1,)))
+    assert whole.label == "supported"
+
+
 def test_a_pointed_answer_is_cited_from_the_source_that_the_model_named(
     embedder: Embedder, source: Make
 ) -> None:

@@ -171,6 +171,8 @@ def _why(
     always = {guard.metric for guard in ALWAYS}
     worst = next((each for each in findings if not each.passed), None)
     worst = worst or next((each for each in findings if each.said and each.metric in always), None)
+    if worst and worst.passed:
+        return f"{worst.metric} can't be measured on these cases"
     if worst:
         return str(worst)
     if difference is None:

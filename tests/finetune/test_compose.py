@@ -18,6 +18,10 @@ from rag_bot.index import Index
 from rag_bot.read import MiniReader
 from rag_bot.types import Message
 
+FORMS = (
+    "\nForm FM-{0} is kept for {0} years. Form FN-{0} costs EUR {0}."
+    " The box BX-{0} holds {0} forms.\n"
+)
 PAGES = {
     "lease.md": "# Lease\n\nThe lease begins on 1 April 2026. The rent is EUR 2,400 a month. It is"
     " paid to Dunmore Estates on the first working day.\n\nThe tenant pays for:\n\n- heating oil\n"
@@ -31,6 +35,8 @@ PAGES = {
     "cars.md": "# Cars\n\nThe van takes 75 litres of diesel. Its inspection is due in June 2027."
     " The key hangs in room 12.\n",
 }
+
+PAGES = {name: text + FORMS.format(20 + n) for n, (name, text) in enumerate(PAGES.items())}
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,48 @@ def test_a_better_target_does_not_pay_for_inventions(case: Any, row: MakeRow) ->
     assert found.why.startswith("abstention_recall is worse")
 
 
+def test_without_unanswerable_cases_nothing_goes_live(case: Any, row: MakeRow) -> None:
+    before, after = (
+        [each for each in rows(case, row, right) if each.case.answerable] for right in (5, 15)
+    )
+    found = promotion.judged(before, after, GUARDS, "F1")
+    assert not found.passed
+    assert found.why == "abstention_recall can't be measured on these cases"
+
+
+def test_a_candidate_is_not_judged_by_what_it_learned(
+    settings: Settings, candidate: Callable[[], Path], case: Any
+) -> None:
+    place = candidate()
+    registry.write_asked(place, ["When does it end?", "Who pays?"])
+    assert "end" not in (place / registry.ASKED).read_text()
+    assert registry.was_asked(place, ["who pays", "Who else?"]) == ["who pays"]
+
+
+def test_what_begins_from_another_learned_from_its_documents_too(
+    settings: Settings, candidate: Callable[[], Path], tmp_path: Path
+) -> None:
+    place = candidate()
+    assert registry.inherited(settings, place) == [DOCUMENT]
+    assert registry.inherited(settings, tmp_path) == registry.inherited(settings, None) == []
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+    with pytest.raises(UsageError, match="begin from another"):
+        registry.inherited(settings, place)
+
+
+def test_rolling_back_passes_over_what_lost_a_document(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    places = [candidate(), candidate()]
+    for place in places:
+        promotion.keep(place, passed(settings, place))
+        registry.promote(settings, place.name)
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+    assert registry.rollback(settings) == (places[1].name, "")
+
+
 def test_what_can_not_be_measured_does_not_pass(case: Any, row: MakeRow) -> None:
     found = promotion.judged(rows(case, row, 5), rows(case, row, 15), GUARDS, "perplexity")
     assert not found.passed

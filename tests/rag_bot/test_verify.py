@@ -211,7 +211,7 @@ def test_a_few_words_are_supported_where_the_reader_points(
     assert held("John Madison", read(0.5)) == ("unsupported", [])
 
 
-@pytest.mark.parametrize("claim", ["500 EUR", "1,50 EUR", "EUR a", "500", "1"])
+@pytest.mark.parametrize("claim", ["500 EUR", "1,50 EUR", "500", "1"])
 def test_part_of_a_number_or_word_is_not_what_the_reader_points_at(
     embedder: Embedder, source: Make, claim: str
 ) -> None:

@@ -18,6 +18,7 @@ from ui import cli
 from ui.local import Local
 
 PAGE = "# {0}\n\nThe {0} costs EUR {1}. The {0} was bought in March {2}. The {0} weighs {3} kg.\n"
+PAGE += "\nForm FM-{1} is kept for {3} years. Form FN-{1} costs EUR {3}.\n"
 THINGS = ("drill", "saw", "lamp", "bench", "vice", "ladder", "barrow", "hoist", "winch", "crane")
 
 
@@ -59,7 +60,7 @@ def test_from_documents_to_a_candidate_that_is_refused(
     assert rag_bot("examples", "docs", "--out", "e.jsonl") == 2  # it exists
     assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4") == 0
     said = capsys.readouterr().out
-    assert "training: " in said
+    assert "-lora: " in said
     assert "loss on validation" in said
     assert rag_bot("promote") == 2
     assert "was not evaluated" in capsys.readouterr().err
@@ -69,6 +70,7 @@ def test_from_documents_to_a_candidate_that_is_refused(
          "relevant": [{"document": f"{thing}.md", "page": 1}], "answerable": True}
         for n, thing in enumerate(THINGS)
     ]  # fmt: skip
+    golden.append({"id": "none", "question": "Who is the mayor?", "answerable": False})
     (home / "golden.jsonl").write_text("\n".join(map(json.dumps, golden)))
     assert rag_bot("evaluate", "--cases", "golden.jsonl", "--docs", "docs") == 1
     assert "refused: F1" in capsys.readouterr().out

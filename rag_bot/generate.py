@@ -254,7 +254,14 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
     models.check_adapter(folder)
     try:
-        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        kind = peft.PeftConfig.from_pretrained(str(folder)).peft_type
+        if kind != peft.PeftType.LORA:
+            return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        # Beside the weights, a LoRA costs two more products for each of a layer's. It is added in
+        # float32, so that a small change is not rounded away before it counts.
+        dtype = model.dtype
+        whole = peft.PeftModel.from_pretrained(model.float(), str(folder), local_files_only=True)
+        return whole.merge_and_unload().to(dtype)
     except Exception as error:  # whatever the library raises on an adapter that does not fit
         raise ModelBroken(
             f"the adapter in {folder} does not fit the LLM: {error}", "check models.adapter"

@@ -358,6 +358,17 @@ def test_what_is_true_and_no_answer_gives_way_to_what_the_reader_points_at(
     assert answer.text.startswith(beside)
 
 
+def test_a_small_model_that_declines_gives_way_to_a_reader_that_is_sure(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    declining = scripted("The documents do not say.")
+    answer, _ = ask(declining, reader=reader)
+    assert answer.text.startswith(f"The documents say: “{DAYS}”")
+    unsure = "Who was the first emperor of Rome?"
+    answer, _ = ask(declining, unsure, reader=reader, floor=0, answerable=0)
+    assert (answer.abstained, answer.reason) == (True, "model")
+
+
 def test_words_that_tell_what_the_reader_found_stay(
     ask: Ask, scripted: Any, reader: Reader
 ) -> None:

@@ -13,6 +13,7 @@ from finetune.promotion import Verdict
 from ingest import sync
 from rag_bot import adapters, config, embed
 from rag_bot.config import Settings
+from rag_bot.types import Message
 from tests.conftest import WordEmbedder, drafts_here
 from ui import cli
 from ui.local import Local
@@ -121,6 +122,8 @@ def test_the_loop_ends_with_a_verdict_and_touches_nothing_live(
 
 
 def test_a_server_takes_a_promoted_adapter_without_a_restart(home: Path) -> None:
+    import peft
+
     assert rag_bot("examples", "docs", "--out", "e.jsonl", "--count", "40") == 0
     assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4") == 0
     settings = config.load().settings
@@ -137,6 +140,16 @@ def test_a_server_takes_a_promoted_adapter_without_a_restart(home: Path) -> None
         after = local.pipeline.generator()
         assert after is not before
         assert entry.card.id in after.model_id
+        # It is in the weights, not beside them, where it would cost time at every token.
+        assert type(after._local._model).__name__ == "LlamaForCausalLM"  # type: ignore[attr-defined]
+        asked, answer = [Message("user", "What does the saw cost?")], "EUR 107"
+        beside = peft.PeftModel.from_pretrained(
+            before._local._model,
+            str(entry.folder),  # type: ignore[attr-defined]
+        )
+        merged, apart = after.nll(asked, answer), before.nll(asked, answer)  # type: ignore[attr-defined]
+        assert beside.active_adapters
+        assert merged == pytest.approx(apart, abs=1e-3)  # `before` has the adapter beside it now
         assert rag_bot("rollback") == 0
         assert local.pipeline.generator().model_id == before.model_id
 

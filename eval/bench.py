@@ -53,14 +53,17 @@ def over(
     loaded: Engines,
     watch: Watch,
     folder: Path | None = None,
+    prepare: Callable[[Index], None] = lambda _: None,
 ) -> Iterator[Pipeline]:
     """A pipeline over these files and folders, in an index that is kept for the next time.
 
     `folder` says where it is kept; otherwise it is in the user's cache, apart for other settings.
+    `prepare` is called with the index before the documents are read.
     Raises UsageError where there is nothing to index.
     """
     place = folder or _kept(docs, settings)
     with Index(place) as index:
+        prepare(index)
         # It is a copy of the documents, made for this: whatever went from them may go here.
         options = PLAIN._replace(allow_removal=True)
         watch(ingest(docs, index, loaded.embedder, settings, settings.collection, options))

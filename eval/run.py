@@ -419,7 +419,9 @@ def _page_counts(entries: Sequence[Entry]) -> dict[str, int]:
 
 def _comparable(settings: Settings) -> dict[str, Any]:
     """Settings that can change a result, without where things lie on this machine."""
-    said = settings.model_dump(mode="json", exclude={"data_dir", "server", "collection", "eval"})
+    said = settings.model_dump(
+        mode="json", exclude={"data_dir", "server", "collection", "eval", "finetune"}
+    )
     for key in ("dir", "endpoint_key", "threads"):
         said["models"].pop(key)
     for section in ("models", "ingest"):

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
-from rag_bot.ledger import Ledger, Made
+from rag_bot.ledger import Ledger, LineageKind, Made
 
 _MADE_OF_ROWS = ("report.html", "report.md")
-"""What an evaluation makes of its rows, beside them, and can make again: it quotes documents."""
+"""What an evaluation makes of its rows, and can make again."""
 
 
 def take_out_rows(ledger: Ledger) -> list[Made]:
@@ -25,14 +25,21 @@ def take_out_rows(ledger: Ledger) -> list[Made]:
         there = [each for each in rows if each.location == location]
         try:
             if location and Path(location).exists():
-                for name in _MADE_OF_ROWS if there[0].kind == "evaluation" else ():
-                    Path(location).with_name(name).unlink(missing_ok=True)
+                for beside in _made_of(Path(location), there[0].kind):
+                    beside.unlink(missing_ok=True)
                 drop_rows(Path(location), {each.item for each in there})
         except (OSError, ValueError):
             left += there
         else:
             ledger.forget_made(there)
     return left
+
+
+def _made_of(file: Path, kind: LineageKind) -> list[Path]:
+    """What is made of a file's rows, lies beside it and quotes documents too."""
+    if kind == "example":
+        return [file.with_suffix(".html")]
+    return [file.with_name(name) for name in _MADE_OF_ROWS]
 
 
 def drop_rows(file: Path, ids: set[str]) -> None:

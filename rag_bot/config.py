@@ -48,8 +48,9 @@ class Models(_Section):
         description="Name of a pulled model, or a folder in sentence-transformers' format",
     )
     reader: str = Field(
-        "shipped",
-        description="shipped: the reader that comes along; a reader's folder; empty for none",
+        "promoted",
+        description="promoted: what `rag-bot finetune reader` promoted, else the shipped one; "
+        "shipped; a reader's folder; empty for none",
     )
     reranker: str = Field(
         "",
@@ -62,7 +63,9 @@ class Models(_Section):
         "with an endpoint, the model's name there",
     )
     adapter: str = Field(
-        "", description="Folder of a PEFT adapter (safetensors) to load on top of the LLM"
+        "promoted",
+        description="promoted: what `rag-bot finetune` promoted for the LLM, else the shipped one "
+        "if it fits; shipped; a PEFT adapter's folder (safetensors); empty for none",
     )
     endpoint: str = Field(
         "", description="Base URL of an OpenAI-compatible server to use instead of a local LLM"
@@ -152,6 +155,17 @@ class Evaluation(_Section):
     )
 
 
+class Finetune(_Section):
+    """How candidates are made and what they must be better at."""
+
+    method: Literal["qlora", "lora", "prompt", "prefix"] = Field(
+        "lora", description="How `rag-bot finetune train` trains where no --method is given"
+    )
+    target: str = Field(
+        "F1", description="The metric that a candidate must be better at to go live"
+    )
+
+
 class Server(_Section):
     """Where the chat is served."""
 
@@ -177,6 +191,7 @@ class Settings(_Section):
     generation: Generation = Field(default_factory=lambda: Generation())
     ingest: Ingest = Field(default_factory=lambda: Ingest())
     eval: Evaluation = Field(default_factory=lambda: Evaluation())
+    finetune: Finetune = Field(default_factory=lambda: Finetune())
     server: Server = Field(default_factory=lambda: Server())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -22,7 +22,7 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_bot import models
+from rag_bot import adapters, models
 from rag_bot.config import Generation, Settings
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import EndpointFailed, ModelBroken
@@ -62,12 +62,34 @@ def load(settings: Settings) -> Generator:
         return _endpoint(settings)
     folder = models.locate(settings.models.llm, settings.models.dir)
     use_threads(settings.models.threads)
-    adapter = Path(settings.models.adapter) if settings.models.adapter else None
+    adapter = adapters.located(settings)
     chat = LocalChatModel(
         folder, precision(settings.models.precision), settings.generation, adapter
     )
-    added = f"+{models.identity(adapter)}" if adapter else ""
+    added = f"+{adapter.name}:{adapters.fingerprint(adapter)}" if adapter else ""
     return _Local(chat, f"{models.identity(folder)}{added}", chat.count)
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer of a local model. Raises ModelBroken."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever the library raises on a folder it can't read
+        raise ModelBroken(f"the LLM in {folder} can't be loaded: {error}", models.PULL) from error
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """A prompt exactly as the model reads it, in training as in serving.
+
+    A tokenizer without a chat template is a base model's: its prompt is plain text.
+    """
+    if not tokenizer.chat_template:
+        return "\n\n".join([*(message.text for message in messages), "Answer:"])
+    turns = [{"role": message.role, "content": message.text} for message in messages]
+    prompt: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return prompt
 
 
 class _Chat:
@@ -110,10 +132,8 @@ class LocalChatModel(BaseChatModel):
 
         super().__init__()
         transformers.utils.logging.disable_progress_bar()
+        self._tokenizer = tokenizer(folder)
         try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True
-            )
             self._model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True
             )
@@ -136,11 +156,7 @@ class LocalChatModel(BaseChatModel):
 
     def render(self, messages: Sequence[BaseMessage]) -> str:
         """The prompt exactly as the model reads it."""
-        turns = [{"role": _ROLES[m.type], "content": m.text} for m in messages]
-        prompt: str = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True
-        )
-        return prompt
+        return render(self._tokenizer, [Message(_ROLES[m.type], m.text) for m in messages])
 
     def nll(self, messages: Sequence[BaseMessage], answer: str) -> float:
         """Mean negative log-likelihood of an answer's tokens after a prompt, in nats."""
@@ -216,7 +232,11 @@ class LocalChatModel(BaseChatModel):
             raise failure[0]
 
 
-_ROLES = {"system": "system", "human": "user", "ai": "assistant"}
+_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "human": "user",
+    "ai": "assistant",
+}
 
 
 def _to_langchain(message: Message) -> BaseMessage:
@@ -232,15 +252,16 @@ def _to_langchain(message: Message) -> BaseMessage:
 def _with_adapter(model: Any, folder: Path) -> Any:
     import peft
 
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelBroken(
-            f"{folder} holds no adapter_model.safetensors",
-            "check models.adapter; a pickled adapter (adapter_model.bin) is refused",
-        )
-    models.refuse_code(folder)
-    models.check_safetensors(folder / "adapter_model.safetensors")
+    models.check_adapter(folder)
     try:
-        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        kind = peft.PeftConfig.from_pretrained(str(folder)).peft_type
+        if kind != peft.PeftType.LORA:
+            return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        # Beside the weights, a LoRA costs two more products for each of a layer's. It is added in
+        # float32, so that a small change is not rounded away before it counts.
+        dtype = model.dtype
+        whole = peft.PeftModel.from_pretrained(model.float(), str(folder), local_files_only=True)
+        return whole.merge_and_unload().to(dtype)
     except Exception as error:  # whatever the library raises on an adapter that does not fit
         raise ModelBroken(
             f"the adapter in {folder} does not fit the LLM: {error}", "check models.adapter"

@@ -343,11 +343,19 @@ class Ledger:
 
     def feedback(self) -> list[dict[str, Any]]:
         """All feedback, oldest first, `answer` as recorded."""
-        names = ("created_at", "collection", "question", "answer", "thumb", "reason", "correction")
-        rows = self._db.all(f"SELECT {', '.join(names)} FROM feedback ORDER BY id")
-        return [
-            {**dict(zip(names, row, strict=True)), "answer": json.loads(row[3])} for row in rows
+        names = [
+            "id",
+            "created_at",
+            "collection",
+            "question",
+            "answer",
+            "thumb",
+            "reason",
+            "correction",
         ]
+        rows = self._db.all(f"SELECT {', '.join(names)} FROM feedback ORDER BY id")
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [{**each, "answer": json.loads(each["answer"])} for each in found]
 
     # Backups
 

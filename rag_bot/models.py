@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from rag_bot.digest import sha256_of
 from rag_bot.errors import ModelBroken, ModelMissing, Unavailable
 
 Kind = Literal["embedder", "llm"]
+ADAPTER = "adapter_model.safetensors"
+_WEIGHTS = ".safetensors"
 MANIFEST = "manifest.json"
 PULL = "run `rag-bot models pull`"
 
@@ -159,6 +162,21 @@ def fingerprint(place: Path) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def weights(place: Path) -> str:
+    """A short hash of a model's weights alone: what an adapter was trained on top of."""
+    if (place / MANIFEST).is_file():
+        found = {p: e["sha256"] for p, e in _manifest(place).items() if p.endswith(_WEIGHTS)}
+    else:
+        files = sorted(place.glob(f"*{_WEIGHTS}"))
+        found = {file.name: _sha256_at(file, file.stat().st_mtime_ns) for file in files}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _sha256_at(file: Path, mtime_ns: int) -> str:
+    return sha256_of(file)
+
+
 def identity(place: Path) -> str:
     """A model's name with its fingerprint: what records name it by."""
     return f"{place.name}:{fingerprint(place)}"
@@ -170,6 +188,17 @@ def refuse_code(place: Path) -> None:
         content = _read_json(file)
         if isinstance(content, dict) and "auto_map" in content:
             raise ModelBroken(f"{file} asks to run code of its own (auto_map)", "use another model")
+
+
+def check_adapter(folder: Path) -> None:
+    """Look at a PEFT adapter's files without loading them. Raises ModelBroken."""
+    if not (folder / ADAPTER).is_file():
+        raise ModelBroken(
+            f"{folder} holds no {ADAPTER}",
+            "check the path; a pickled adapter (adapter_model.bin) is refused",
+        )
+    refuse_code(folder)
+    check_safetensors(folder / ADAPTER)
 
 
 def check_safetensors(file: Path) -> None:

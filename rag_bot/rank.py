@@ -13,6 +13,9 @@ from rag_bot.types import Reading, Source, probability
 if TYPE_CHECKING:
     from rag_bot.read import Reader
 
+_FALL = 0.9
+"""What a rank lower counts against the reader's probability; `val-v2` can't tell .85 from .95."""
+
 
 def reranked(
     query: str, sources: Sequence[Source], reader: Reader, settings: Retrieval
@@ -40,6 +43,14 @@ def distinct(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
     return tuple(
         replace(source, marker=n) for n, source in enumerate(list(kept.values())[:count], start=1)
     )
+
+
+def likeliest(sources: Sequence[Source]) -> Source | None:
+    """The source that is both well ranked and, by the reader, likely to answer; None if unread."""
+    read = [
+        (each.reading.answerable * _FALL**each.marker, each) for each in sources if each.reading
+    ]
+    return max(read, key=lambda each: each[0])[1] if read else None
 
 
 def header(source: Source) -> str:

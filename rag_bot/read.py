@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_bot import models
+from rag_bot import adapters, models
 from rag_bot.config import Settings
 from rag_bot.digest import sha256_of
 from rag_bot.embed import precision, use_threads
@@ -63,8 +63,13 @@ def located(settings: Settings) -> Path | None:
     """
     if not settings.models.reader:
         return None
-    folder = SHIPPED if settings.models.reader == "shipped" else Path(settings.models.reader)
-    folder = folder.expanduser()
+    match settings.models.reader:
+        case "promoted":
+            folder = adapters.reader(settings) or SHIPPED
+        case "shipped":
+            folder = SHIPPED
+        case other:
+            folder = Path(other).expanduser()
     models.locate(_card(folder)["base"], settings.models.dir)
     if not (folder / WEIGHTS).is_file():
         raise ModelMissing(f"no {WEIGHTS} in {folder}", "set models.reader to a reader's folder")
@@ -235,6 +240,13 @@ def best_spans(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
     best = joint.flatten(1).max(dim=1)
     null = logits.starts[:, 0] + logits.ends[:, 0]
     return best.indices // length, best.indices % length, best.values - null
+
+
+def keep_calibration(known: Path, new: Path) -> None:
+    """Give a reader the calibration of the one that it was trained from."""
+    card = json.loads((new / CARD).read_text("utf-8"))
+    card["calibration"] = _card(known)["calibration"]
+    (new / CARD).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Literal
 
 PAGE_SEPARATOR = "\f"
 """Joins the pages of a document into its text. Never occurs inside a page."""
+OMITTED = " … "
+"""Stands for what is not shown of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Source:
     def excerpt(self) -> str:
         """The text that the model is shown."""
         text = self.chunk.text
-        return " … ".join(text[a:b] for a, b in self.shown) if self.shown else text
+        return OMITTED.join(text[a:b] for a, b in self.shown) if self.shown else text
 
 
 @dataclass(frozen=True, slots=True)

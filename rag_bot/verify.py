@@ -3,7 +3,7 @@
 A claim is held against every passage of the sources shown, alone and with its neighbour, by the
 share of its words that the passage has; for the closest ones, embeddings then speak for words
 said differently. A number or a name that the passage lacks, or a "not" that only one of the two
-has, is never forgiven.
+has, is never forgiven. An answer of a few words that stands where the reader points needs no more.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ class Verifier:
         if not news:
             return Verdict(claim.text, (), "unsupported", 0.0)
         named = set(claim.markers)
+        pointed = self._pointed_at(claim.text, named)
+        if pointed:
+            score, best = pointed
+            return Verdict(
+                claim.text, (citation(best.source, best.start, best.end),), "supported", score
+            )
         ranked = sorted(
             (
                 (_overlap(news, words, passage), passage.source.marker in named, -order, passage)
@@ -130,6 +136,30 @@ class Verifier:
             for each, cosine in zip(ranked, self._cosines(self._question, ranked), strict=True)
         ]
         return max(scored, key=lambda entry: entry[0])
+
+    def _pointed_at(self, claim: str, named: set[int]) -> tuple[float, Passage] | None:
+        """The passage that has the claim word for word where the reader sees the answer, if any.
+
+        An answer of few words ("James Madison") has nothing to tell its subject by, nor whether
+        the "not" of its sentence concerns it; but the reader has read it there for this question.
+        """
+        said = r"\s+".join(map(re.escape, claim.rstrip(".").split()))
+        # "500 EUR" does not stand in "1,500 EUR".
+        words = re.compile(rf"(?<!\w)(?<!\w[.,]){said}(?!\w)(?![.,]\d)", re.IGNORECASE)
+        found = []
+        for passage in self._passages:
+            reading = passage.source.reading
+            if reading is None or passage.pair:
+                continue
+            for match in words.finditer(passage.text):
+                start, end = passage.start + match.start(), passage.start + match.end()
+                if start < reading.end and reading.start < end:
+                    score = _LEXICAL_WEIGHT + (1 - _LEXICAL_WEIGHT) * reading.answerable
+                    found.append((passage.source.marker in named, round(score, 4), passage))
+        if not found:
+            return None
+        _, score, best = max(found, key=lambda each: each[:2])
+        return (score, best) if score >= SUPPORTED else None
 
     def _cosines(self, text: str, passages: Sequence[Passage]) -> list[float]:
         """How close each passage is to a text, in [0, 1]."""

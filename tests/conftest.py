@@ -8,11 +8,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
 
+from eval.cases import GoldenCase, PageRef
+from eval.rows import Cited, Hit, Judged, Row, Shown
 from ingest.chunk import chunk
 from ingest.worker import Job, Outcome, Recipe, draft
 from rag_bot import config, generate, models, read
@@ -24,7 +26,7 @@ from rag_bot.generate import Generator
 from rag_bot.index import Index, indexed_text
 from rag_bot.read import MiniReader
 from rag_bot.tokenize import WordPieces
-from rag_bot.types import Chunk, Document, Heading, Message, Page, Source
+from rag_bot.types import Chunk, Document, Heading, Label, Message, Page, Source
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -86,6 +88,33 @@ def llm(models_dir: Path) -> Generator:
     return generate.load(config.load(flags=flags).settings)
 
 
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
+    """A decoder of two small layers, untrained, with the real LLM's tokenizer and template."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llm"
+    torch.manual_seed(0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(models_dir / "smollm2-135m-instruct")
+    shape = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=128,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+        initializer_range=0.2,  # with less, no adapter could move what the head says
+    )
+    transformers.LlamaForCausalLM(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 class WordEmbedder:
     """A text's vector counts its words in 256 buckets: equal words, equal vectors, no model."""
 
@@ -134,7 +163,7 @@ class Scripted:
             self.closed = True
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scripted() -> type[Scripted]:
     return Scripted
 
@@ -206,6 +235,66 @@ def source() -> Callable[..., Source]:
         return Source(marker, cut, document, f"/docs/{document}", 1.0)
 
     return make
+
+
+Place = tuple[str, int]
+
+
+def _case(name: str, *relevant: tuple[str, int | None], **fields: Any) -> GoldenCase:
+    fields.setdefault("references", ("28 days",) if relevant else ())
+    fields.setdefault("answerable", bool(relevant))
+    fields.setdefault("question", f"What of {name}?")
+    return GoldenCase(id=name, relevant=tuple(PageRef(*each) for each in relevant), **fields)
+
+
+def _row(
+    case: GoldenCase,
+    answer: str | None = None,
+    *,
+    found: Sequence[Place] = (),
+    shown: Sequence[Place] = (),
+    cut: Sequence[Place] = (),
+    cited: Sequence[tuple[str, int, bool]] = (),
+    claims: Sequence[tuple[Label, tuple[int, ...]]] = (),
+    **fields: Any,
+) -> Row:
+    ranks = {place: f"{place[0]}#{place[1]}" for place in (*found, *shown, *cut)}
+    sources = [
+        Shown(marker, ranks[place], *place, score=1 / marker, text="")
+        for marker, place in enumerate((*shown, *cut), start=1)
+    ]
+    return Row(
+        case,
+        query=case.question,
+        ranking=tuple(Hit(ranks[place], *place, score=1.0) for place in found),
+        sources=tuple(sources[: len(shown)]),
+        cut=tuple(sources[len(shown) :]),
+        answered=answer is not None,
+        answer=answer or "",
+        abstained=answer == "",
+        citations=tuple(
+            Cited(marker, document, page, "", verbatim)
+            for marker, (document, page, verbatim) in enumerate(cited, start=1)
+        ),
+        verdicts=tuple(Judged("", label, 1.0, markers) for label, markers in claims),
+        **fields,
+    )
+
+
+@pytest.fixture(scope="session")
+def case() -> Callable[..., GoldenCase]:
+    """A case by its name and its relevant pages. Without any, it is unanswerable."""
+    return _case
+
+
+@pytest.fixture(scope="session")
+def row() -> Callable[..., Row]:
+    """A row by its case and answer: none for retrieval alone, "" for an abstention.
+
+    Places are (document, page). Markers count what was shown, then what was cut, from 1;
+    citations, which are (document, page, verbatim), count for themselves.
+    """
+    return _row
 
 
 def drafts_here(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]:

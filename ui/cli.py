@@ -26,6 +26,10 @@ CARE = ("status", "verify", "repair", "rebuild", "backup", "restore")
 """What `ingest` does besides ingesting. A folder of that name is given as `./status`."""
 MEASURES = ("run", "report", "compare", "gate", "robustness", "cases", "judge-ui")
 """What `rag-bot eval` does."""
+LESSONS = (
+    "examples", "train", "evaluate", "promote", "rollback", "list", "loop", "reader", "export"
+)  # fmt: skip
+"""What `rag-bot finetune` does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rag_bot.errors import RagBotError
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for first, seconds in (("ingest", CARE), ("eval", MEASURES)):
+    for first, seconds in (("ingest", CARE), ("eval", MEASURES), ("finetune", LESSONS)):
         if given[:1] == [first] and given[1:2] and given[1] in seconds:
             given[:2] = [f"{first} {given[1]}"]
     options = _parser().parse_args(given)
@@ -264,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _measuring(command)
+    _tuning(command)
 
     made = command("models", _models, "list, fetch or check the models", "rag-bot models pull")
     made.add_argument("action", nargs="?", choices=("list", "pull", "verify"), default="list")
@@ -404,6 +409,167 @@ def _measuring(command: Callable[..., argparse.ArgumentParser]) -> None:
     seeded(made)
 
 
+def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands of `rag-bot finetune`."""
+
+    def making(made: argparse.ArgumentParser, count: int) -> None:
+        made.add_argument(
+            "--count", type=_positive, default=count, metavar="N", help=f"questions ({count})"
+        )
+        made.add_argument(
+            "--by-model",
+            type=_positive,
+            default=0,
+            metavar="N",
+            help="so many more that the LLM writes itself, checked by the reader (default: none)",
+        )
+
+    def training(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--method",
+            choices=("qlora", "lora", "prompt", "prefix", "dpo"),
+            help="(Q)LoRA, a soft prompt, a prefix, or preferences with LoRA (default:"
+            " finetune.method)",
+        )
+        made.add_argument(
+            "--epochs", type=_above_zero, metavar="N", help="times over the examples (1)"
+        )
+        made.add_argument(
+            "--rate", type=_above_zero, metavar="R", help="learning rate (the method's)"
+        )
+        made.add_argument("--rank", type=_positive, metavar="R", help="LoRA's rank (16)")
+        made.add_argument("--batch", type=_positive, metavar="TOKENS", help="tokens a step (2048)")
+        made.add_argument(
+            "--longest", type=_positive, metavar="TOKENS", help="longer examples are left out"
+        )
+        made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
+        made.add_argument(
+            "--hours", type=float, default=24, metavar="H", help="refuse what would take longer"
+        )
+
+    made = command(
+        "finetune examples",
+        _lesson("make"),
+        "make training examples from documents, through the real retriever and reader",
+        "rag-bot finetune examples ./docs --out examples.jsonl",
+    )
+    made.add_argument("docs", type=Path, metavar="DIR")
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="where they go")
+    making(made, 1000)
+    made.add_argument(
+        "--cases", type=Path, metavar="FILE", help="golden cases of yours to learn from as well"
+    )
+    made.add_argument(
+        "--judged-by", type=Path, metavar="FILE", help="golden cases that must not be learned"
+    )
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
+
+    made = command(
+        "finetune train",
+        _lesson("train"),
+        "train a candidate: an adapter of the LLM",
+        "rag-bot finetune train examples.jsonl --method qlora",
+    )
+    made.add_argument(
+        "examples", type=Path, metavar="FILE", help="examples as JSON lines or CSV, ours or yours"
+    )
+    training(made)
+    made.add_argument(
+        "--beta", type=_above_zero, metavar="B", help="learn preferences (DPO) this strictly (0.1)"
+    )
+    made.add_argument("--begin", type=Path, metavar="DIR", help="an adapter to go on from")
+    made.add_argument("--resume", metavar="NAME", help="go on with a training that was killed")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument(
+        "--judged-by", type=Path, metavar="FILE", help="golden cases that must not be learned"
+    )
+
+    made = command(
+        "finetune evaluate",
+        _lesson("evaluate"),
+        "measure a candidate beside what is live",
+        "rag-bot finetune evaluate --cases golden.jsonl --docs ./docs",
+    )
+    made.add_argument("candidate", nargs="?", default="", metavar="NAME", help="default: the last")
+    made.add_argument("--cases", type=Path, metavar="FILE", help="golden cases (default: shipped)")
+    made.add_argument("--docs", type=Path, metavar="DIR", help="the documents they are about")
+    made.add_argument("--collection", metavar="NAME", help="ask this collection of your index")
+    made.add_argument("--limit", type=_positive, metavar="N", help="so many cases, drawn at random")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
+    _wait_flag(made)
+    _json_flag(made)
+
+    made = command(
+        "finetune promote",
+        _lesson("promote"),
+        "let a candidate answer that its evaluation allows; a server needs no restart",
+        "rag-bot finetune promote",
+    )
+    made.add_argument("candidate", nargs="?", default="", metavar="NAME", help="default: the last")
+    made = command(
+        "finetune rollback",
+        _lesson("rollback"),
+        "go back to the adapter that answered before",
+        "rag-bot finetune rollback",
+    )
+    made.add_argument("--reader", action="store_true", help="the reader instead")
+    _json_flag(
+        command(
+            "finetune list",
+            _lesson("candidates"),
+            "list the candidates, and which one is live",
+            "rag-bot finetune list",
+        )
+    )
+
+    def judging(made: argparse.ArgumentParser) -> None:
+        made.add_argument("docs", type=Path, metavar="DIR")
+        made.add_argument(
+            "--cases", type=Path, metavar="FILE", help="golden cases that decide (default: drafted)"
+        )
+        made.add_argument(
+            "--cases-count", type=_positive, default=60, metavar="N", help="cases drafted (60)"
+        )
+
+    made = command(
+        "finetune reader",
+        _lesson("run_reader"),
+        "train the reader on documents, evaluate it, and promote or refuse",
+        "rag-bot finetune reader ./docs",
+    )
+    judging(made)
+    made.add_argument("--count", type=_positive, default=600, metavar="N", help="questions (600)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
+    made = command(
+        "finetune loop",
+        _lesson("run"),
+        "make examples, train, evaluate, and promote or refuse",
+        "rag-bot finetune loop ./docs",
+    )
+    judging(made)
+    made.add_argument(
+        "--unsure", type=int, default=5, metavar="N", help="questions shown that it was least sure"
+    )
+    making(made, 300)
+    training(made)
+
+    made = command(
+        "finetune export",
+        _lesson("export"),
+        "write the LLM with an adapter merged in, for vLLM and others",
+        "rag-bot finetune export --out ./merged",
+    )
+    made.add_argument("candidate", nargs="?", default="", metavar="NAME", help="default: the live")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -416,6 +582,16 @@ def _evaluation(name: str) -> Callable[[argparse.Namespace], int]:
         from ui import evaluation
 
         status: int = getattr(evaluation, name)(options)
+        return status
+
+    return run
+
+
+def _lesson(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from ui import tuning
+
+        status: int = getattr(tuning, name)(options)
         return status
 
     return run

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from rag_bot import models, read
+from rag_bot import adapters, models, read
 from rag_bot.config import Loaded, Settings
-from rag_bot.errors import RagBotError, Unavailable
+from rag_bot.errors import RagBotError, Unavailable, UsageError
 from rag_bot.index import fingerprint, owner
 
 _LOW_DISK = 1_000_000_000
@@ -33,6 +33,7 @@ def examine(loaded: Loaded) -> Iterator[Finding]:
         ("embedder", lambda s: _model(s, s.models.embedder)),
         ("reader", _reader),
         ("llm", _llm),
+        ("adapter", _adapter),
         ("data directory", _data_dir),
         ("index", _index),
     )
@@ -72,6 +73,21 @@ def _llm(settings: Settings) -> str:
     except httpx.HTTPError as error:
         raise Unavailable(f"{url}: {error}", "check models.endpoint and its server") from None
     return f"{settings.models.llm} at {settings.models.endpoint}"
+
+
+def _adapter(settings: Settings) -> str:
+    place = adapters.located(settings)
+    if place is None:
+        return "none"
+    models.check_adapter(place)
+    from finetune import registry
+
+    if any(each.lost for each in registry.entries(settings) if each.live):
+        raise UsageError(
+            f"{place.name} learned from a document that was deleted",
+            "`rag-bot finetune loop DIR` trains another, `rollback` goes back",
+        )
+    return f"whole, in {place}"
 
 
 def _data_dir(settings: Settings) -> str:

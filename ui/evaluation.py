@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         golden, options.limit, options.seed, not options.retrieval_only, options.perplexity
     )
     begun = time.perf_counter()
-    with _pipeline(options, settings) as pipeline:
+    with over(options, settings) as pipeline:
         judge = _judge(options, settings)
         steps = runs.run(plan, pipeline, settings.collection, options.out, judge)
         _follow(steps, options.json)
@@ -242,7 +242,7 @@ def print_scores(found: Scores) -> None:
 
 
 @contextmanager
-def _pipeline(options: argparse.Namespace, settings: Settings) -> Iterator[Pipeline]:
+def over(options: argparse.Namespace, settings: Settings) -> Iterator[Pipeline]:
     """Over the documents given, or the user's collection, or the examples for the shipped set."""
     from eval import bench
     from rag_bot.answer import Pipeline
@@ -253,7 +253,9 @@ def _pipeline(options: argparse.Namespace, settings: Settings) -> Iterator[Pipel
     if docs is None and options.collection is None and options.cases is None:
         docs = _examples()
     if docs is not None:
-        with bench.over([docs], settings, loaded, _watch(options.json)) as pipeline:
+        with bench.over(
+            [docs], settings, loaded, _watch(getattr(options, "json", False))
+        ) as pipeline:
             yield pipeline
         return
     with Index(settings.data_dir, wait=options.wait) as index:

@@ -42,12 +42,14 @@ class Local:
             settings,
             self.index,
             lambda: self._loaded("_embedder"),
-            lambda: self._loaded("_generator"),
-            lambda: self._loaded("_reader"),
+            self._writer,
+            self._read_by,
         )
         # One lock: a question that comes during the warm-up waits, and loads nothing twice.
         self._loading = threading.RLock()
         self._writing = threading.Lock()
+        self._written_by: tuple[Path | None, Generator] | None = None
+        self._reader: tuple[Path | None, Reader | None] | None = None
 
     def __enter__(self) -> Local:
         return self
@@ -61,23 +63,31 @@ class Local:
 
         return Embedder.from_settings(self.settings)
 
-    @cached_property
-    def _generator(self) -> Generator:
-        from rag_bot import generate
-
-        return generate.load(self.settings)
-
-    @cached_property
-    def _reader(self) -> Reader | None:
-        from rag_bot import read
-
-        return read.load(self.settings)
-
     def warm_up(self) -> None:
         """Load the models now, so that the first question does not wait for them."""
         self.pipeline.embedder().encode(["warm up"])
         self.pipeline.reader()
         self.pipeline.generator()
+
+    def _writer(self) -> Generator:
+        """The LLM with the adapter that is live now: a promotion needs no restart."""
+        from rag_bot import adapters, generate
+
+        with self._loading:
+            wanted = adapters.located(self.settings)
+            if self._written_by is None or self._written_by[0] != wanted:
+                self._written_by = wanted, generate.load(self.settings)
+            return self._written_by[1]
+
+    def _read_by(self) -> Reader | None:
+        """The reader that is live now."""
+        from rag_bot import read
+
+        with self._loading:
+            wanted = read.located(self.settings)
+            if self._reader is None or self._reader[0] != wanted:
+                self._reader = wanted, read.load(self.settings)
+            return self._reader[1]
 
     def _loaded(self, model: str) -> Any:
         with self._loading:

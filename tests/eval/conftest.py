@@ -1,75 +1,12 @@
-"""What the tests of the evaluation share: small cases and rows, and a generator that knows a few
-answers."""
+"""What the tests of the evaluation share: a generator that knows a few answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from eval.cases import GoldenCase, PageRef
-from eval.rows import Cited, Hit, Judged, Row, Shown
-from rag_bot.types import Label, Message
-
-Place = tuple[str, int]
-
-
-def _case(name: str, *relevant: tuple[str, int | None], **fields: Any) -> GoldenCase:
-    fields.setdefault("references", ("28 days",) if relevant else ())
-    fields.setdefault("answerable", bool(relevant))
-    fields.setdefault("question", f"What of {name}?")
-    return GoldenCase(id=name, relevant=tuple(PageRef(*each) for each in relevant), **fields)
-
-
-def _row(
-    case: GoldenCase,
-    answer: str | None = None,
-    *,
-    found: Sequence[Place] = (),
-    shown: Sequence[Place] = (),
-    cut: Sequence[Place] = (),
-    cited: Sequence[tuple[str, int, bool]] = (),
-    claims: Sequence[tuple[Label, tuple[int, ...]]] = (),
-    **fields: Any,
-) -> Row:
-    ranks = {place: f"{place[0]}#{place[1]}" for place in (*found, *shown, *cut)}
-    sources = [
-        Shown(marker, ranks[place], *place, score=1 / marker, text="")
-        for marker, place in enumerate((*shown, *cut), start=1)
-    ]
-    return Row(
-        case,
-        query=case.question,
-        ranking=tuple(Hit(ranks[place], *place, score=1.0) for place in found),
-        sources=tuple(sources[: len(shown)]),
-        cut=tuple(sources[len(shown) :]),
-        answered=answer is not None,
-        answer=answer or "",
-        abstained=answer == "",
-        citations=tuple(
-            Cited(marker, document, page, "", verbatim)
-            for marker, (document, page, verbatim) in enumerate(cited, start=1)
-        ),
-        verdicts=tuple(Judged("", label, 1.0, markers) for label, markers in claims),
-        **fields,
-    )
-
-
-@pytest.fixture(scope="session")
-def case() -> Callable[..., GoldenCase]:
-    """A case by its name and its relevant pages. Without any, it is unanswerable."""
-    return _case
-
-
-@pytest.fixture(scope="session")
-def row() -> Callable[..., Row]:
-    """A row by its case and answer: none for retrieval alone, "" for an abstention.
-
-    Places are (document, page). Markers count what was shown, then what was cut, from 1;
-    citations, which are (document, page, verbatim), count for themselves.
-    """
-    return _row
+from rag_bot.types import Message
 
 
 class Knowing:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rag_bot import prompt
 from rag_bot.abstain import REASONS
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
@@ -357,6 +358,17 @@ def test_what_is_true_and_no_answer_gives_way_to_what_the_reader_points_at(
     assert answer.text.startswith(beside)
 
 
+def test_a_small_model_that_declines_gives_way_to_a_reader_that_is_sure(
+    ask: Ask, scripted: Any, reader: Reader
+) -> None:
+    declining = scripted("The documents do not say.")
+    answer, _ = ask(declining, reader=reader)
+    assert answer.text.startswith(f"The documents say: “{DAYS}”")
+    unsure = "Who was the first emperor of Rome?"
+    answer, _ = ask(declining, unsure, reader=reader, floor=0, answerable=0)
+    assert (answer.abstained, answer.reason) == (True, "model")
+
+
 def test_words_that_tell_what_the_reader_found_stay(
     ask: Ask, scripted: Any, reader: Reader
 ) -> None:
@@ -376,5 +388,13 @@ def test_the_model_is_shown_what_answers_before_the_rest(
     answer, _ = ask(said, reader=reader)
     assert answer.sources[0].document == "leave.txt"
     assert answer.sources[0].reading
-    assert DAYS in said.prompts[0][1].text
+    assert DAYS in said.prompts[0][1].text.replace(prompt.MARK, "")
+    assert "**28**" in said.prompts[0][1].text
     assert answer.confidence > 0.5
+
+
+def test_the_stars_of_the_prompt_are_never_shown(ask: Ask, scripted: Any, reader: Reader) -> None:
+    said = scripted("They have *", "*28 days*", "* of paid ", "leave", "*. [1]")
+    answer, shown = ask(said, reader=reader)
+    assert shown.startswith("They have 28 days of paid leave*.")
+    assert prompt.MARK not in answer.text

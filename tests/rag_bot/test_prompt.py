@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
 
 from rag_bot import models, prompt
-from rag_bot.types import Source
+from rag_bot.types import Reading, Source
 
 Make = Callable[..., Source]
 
@@ -49,6 +50,19 @@ def test_delimiters_of_a_chat_template_are_disarmed_everywhere(source: Make, evi
         assert token not in text
 
 
+def test_only_the_likeliest_source_has_stars(source: Make) -> None:
+    def read(marker: int, text: str, probability: float) -> Source:
+        return replace(source(marker, text), reading=Reading(0.0, probability, 0, 5, 0.0))
+
+    best = read(2, "Never again.", 0.9)
+    text = prompt.build("How?", [read(1, "Often enough.", 0.8), best])[1].text
+    assert "\nOften enough." in text
+    assert "\n**Never** again." in text
+    # A rank lower counts a tenth of the probability.
+    text = prompt.build("How?", [read(1, "Often enough.", 0.85), best])[1].text
+    assert "\n**Often** enough." in text
+
+
 def test_ordinary_text_is_not_changed() -> None:
     text = "if a < b | c > d: see [1] and <b>bold</b> [INSTALL] <|>"
     assert prompt.disarm(text) == text
@@ -67,3 +81,21 @@ def test_the_real_tokenizer_sees_no_turn_begin_or_end_in_a_source(models_dir, so
     assert turns & set(tokenizer(evil)["input_ids"])  # it would see them
     text = prompt.build(evil, [source(1, evil, document=evil)])[1].text
     assert not turns & set(tokenizer(text)["input_ids"])
+
+
+def test_stars_stand_around_what_the_reader_points_at(source: Make) -> None:
+    text = "It rains. Refunds take 14 days. It snows."
+    found = source(1, text)
+    start = text.index("14")
+
+    def shown(*slices: tuple[int, int], end: int = start + 7) -> str:
+        reading = Reading(0.0, 0.5, start, end, 0.0)
+        return prompt.marked(replace(found, reading=reading, shown=slices))
+
+    assert shown() == "It rains. Refunds take **14 days**. It snows."
+    assert shown((10, 31)) == "Refunds take **14 days**."
+    assert shown((0, 9), (10, 31)) == "It rains. … Refunds take **14 days**."
+    assert shown((0, 9)) == "It rains."  # it points at nothing that is shown
+    assert shown((10, start + 2), (32, 41)) == "Refunds take **14** … It snows."
+    assert shown(end=start) == text  # it points at nothing
+    assert prompt.marked(found) == text

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from rag_bot.catalogue import Vectors
 from rag_bot.cite import Claim
 from rag_bot.embed import Embedder
-from rag_bot.types import Document, Page, Source
+from rag_bot.types import Document, Page, Reading, Source
 from rag_bot.verify import SUPPORTED, Verifier
 
 Make = Callable[..., Source]
@@ -184,3 +185,51 @@ def test_the_same_words_about_something_else_do_not_support(
     verifier = Verifier("When is a refund for opened software granted?", sources, embedder)
     (cited,) = verifier.check(Claim("", "Within 14 days.", (2,))).citations
     assert cited.marker == 1
+
+
+def test_a_few_words_are_supported_where_the_reader_points(
+    embedder: Embedder, source: Make
+) -> None:
+    text = "The bill, which Adams did not sign, was written by James Madison. He lived in Rome."
+    start = text.index("James")
+
+    def read(probability: float) -> Source:
+        reading = Reading(0.0, probability, start, start + 13, 0.0)
+        return replace(source(1, text), reading=reading)
+
+    def held(claim: str, *sources: Source) -> tuple[str, list[str]]:
+        verdict = Verifier("Who wrote the bill?", sources, embedder).check(Claim("", claim, (1,)))
+        return verdict.label, [cited.quote for cited in verdict.citations]
+
+    # Who did what in a sentence with a "not" can't be told from two words alone.
+    assert held("James Madison", source(1, text)) == ("unsupported", [])
+    quote = text.partition(" He")[0]
+    assert held("James Madison", read(0.5)) == ("supported", [quote])
+    assert held("madison.", read(0.5)) == ("supported", [quote])
+    assert held("James Madison", read(0.05)) == ("unsupported", [])  # it does not believe it
+    assert held("Adams", read(0.5)) == ("unsupported", [])  # not where it points
+    assert held("John Madison", read(0.5)) == ("unsupported", [])
+
+
+@pytest.mark.parametrize("claim", ["500 EUR", "1,50 EUR", "500", "1"])
+def test_part_of_a_number_or_word_is_not_what_the_reader_points_at(
+    embedder: Embedder, source: Make, claim: str
+) -> None:
+    reading = Reading(0.0, 0.9, 12, 21, 0.0)
+    found = replace(
+        source(1, "The rent is 1,500 EUR ahead, and 1,500.5 with tax."), reading=reading
+    )
+    verdict = Verifier("What is the rent?", [found], embedder).check(Claim("", claim, (1,)))
+    assert verdict.label == "unsupported"
+    whole = Verifier("What is the rent?", [found], embedder).check(Claim("", "1,500 EUR", (1,)))
+    assert whole.label == "supported"
+
+
+def test_a_pointed_answer_is_cited_from_the_source_that_the_model_named(
+    embedder: Embedder, source: Make
+) -> None:
+    text = "Rent is due on Friday."
+    reading = Reading(0.0, 0.5, 15, 21, 0.0)
+    sources = [replace(source(n, text, f"{n}.txt"), reading=reading) for n in (1, 2)]
+    verdict = Verifier("When is rent due?", sources, embedder).check(Claim("", "Friday", (2,)))
+    assert [cited.marker for cited in verdict.citations] == [2]

@@ -28,7 +28,8 @@ def main() -> int:
             time.sleep(float(os.environ.get("CHECK_SLOW", "0")))
             return super().encode(texts)
 
-    stand_ins: dict[str, object] = {"_generator": Scripted("It is as it says. [1]")}
+    scripted = Scripted("It is as it says. [1]")
+    stand_ins: dict[str, object] = {"_writer": lambda _: scripted}
     if "CHECK_REAL_EMBEDDER" not in os.environ:
         stand_ins["_embedder"] = Slow()
     for name, each in stand_ins.items():

@@ -23,6 +23,6 @@ def test_it_lists_every_setting_with_its_default() -> None:
 def test_it_names_only_commands_that_exist() -> None:
     parser = cli._parser()
     choices = next(a.choices for a in parser._actions if a.choices)
-    named = set(re.findall(r"^rag-bot ((?:eval )?[\w-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"^rag-bot ((?:eval |finetune )?[\w-]+)", README, re.MULTILINE))
     assert named
     assert named <= set(choices)

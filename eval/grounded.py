@@ -1,0 +1,313 @@
+"""How well a model answers from a page: SQuAD questions over four sources, one of them the right.
+
+    python -m eval.grounded --data ../shared/data --out DIR [--limit 1000] [--system adapter …]
+
+The sources are the question's own paragraph, for unanswerable ones too, and three that hybrid
+retrieval takes for it and that don't hold the answer. The reader ranks them and points, and the
+prompt is the one that users get. Scored are the model's own words, by SQuAD's rules, before code
+checks them: where the reader gives no source enough probability, no model is asked, as in use.
+
+Systems: `base` (the LLM alone), `hard` (the same after two worked examples), `adapter` (the live
+one), `reader` (the words that the reader points at). Rows are kept, so that a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval import datasets
+from eval.corpus import indexed
+from eval.metrics import bootstrap
+from eval.metrics.squad import exact_match, f1
+from rag_bot import adapters, config, context, generate, models, prompt, rank, read
+from rag_bot.abstain import answerable
+from rag_bot.answer import evidence_of
+from rag_bot.catalogue import Collection
+from rag_bot.cite import parse
+from rag_bot.config import Settings
+from rag_bot.embed import Embedder
+from rag_bot.generate import Generator
+from rag_bot.index import Index
+from rag_bot.read import Reader
+from rag_bot.retrieve import retrieve
+from rag_bot.types import Chunk, Message, Source
+
+_FILES = {"squad": "test-v2", "squad-val": "val-v2"}
+SYSTEMS = ("reader", "base", "hard", "adapter")
+DISTRACTORS = 3
+_TOKENS = 48
+"""Longest answer: SQuAD's are short, and what comes later is not read as one."""
+_WORKED = (
+    (
+        "When was the lighthouse built?",
+        ("The lighthouse on Gull Rock was built in **1871** by the harbour board.",
+         "Ships anchor in the **northern bay** when the wind is from the south."),
+        "1871 [1]",
+    ),
+    (
+        "Who painted the ceiling of the town hall?",
+        ("The town hall has **four floors** and a clock tower.",
+         "The ceiling of the chapel was restored in **1990**."),
+        prompt.NO_ANSWER,
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question over its sources, as shown, and which of them is the right one (0: none)."""
+
+    id: str
+    group: str
+    question: str
+    references: tuple[str, ...]
+    sources: tuple[Source, ...]
+    right: int
+    probability: float
+    pointed: str
+
+
+class Row(NamedTuple):
+    """What a system said: `words` without markers, empty for an abstention."""
+
+    id: str
+    group: str
+    references: tuple[str, ...]
+    words: str
+    markers: tuple[int, ...]
+    right: int
+
+
+def arranged(
+    question: str,
+    passages: Sequence[tuple[str, str]],
+    reader: Reader,
+    generator_count: Any,
+    settings: Settings,
+) -> tuple[Source, ...]:
+    """Passages (header, text) in the order of their retrieval, as the prompt would show them."""
+    sources = tuple(
+        Source(
+            marker=n,
+            chunk=Chunk(f"{n}", f"{n}", text, 1, 1, 0, len(text)),
+            document=header or "document",
+            source="",
+            score=2 / (settings.retrieval.rrf_k + n),
+        )
+        for n, (header, text) in enumerate(passages, start=1)
+    )
+    ranked = rank.reranked(question, sources, reader, settings.retrieval)
+    return context.fit(ranked, settings.generation.context_tokens, generator_count)
+
+
+def questions(
+    data: datasets.Dataset,
+    texts: Mapping[str, str],
+    index: Index,
+    held: Collection,
+    embedder: Embedder,
+    reader: Reader,
+    count: Any,
+    settings: Settings,
+    limit: int,
+    seed: int,
+) -> Iterator[Asked]:
+    """So many, half of them unanswerable, each over its own paragraph and three others.
+
+    `texts` gives each question's own paragraph by its id.
+    """
+    drawn = random.Random(seed)
+    kinds = [[c for c in data.cases if c.answerable == kind] for kind in (True, False)]
+    chosen = [case for kind in kinds for case in drawn.sample(kind, min(limit // 2, len(kind)))]
+    named = {text: name for name, text in data.documents.items()}
+    for case in chosen:
+        own_text = texts[case.id]
+        own = named[own_text]
+        found = retrieve(index, embedder, held, case.question, settings.retrieval, 12)
+        paths = index.catalogue.sources({hit.chunk.document_id for hit in found.hits})
+        passages: list[tuple[str, str]] = []
+        place = None
+        for hit in found.hits:
+            name = Path(paths[hit.chunk.document_id]).stem
+            if name == own:
+                place = len(passages) if place is None else place
+                continue
+            text = hit.chunk.text
+            if any(each.casefold() in text.casefold() for each in case.references):
+                continue
+            if len(passages) < DISTRACTORS:
+                passages.append((name, text))
+        if place is None:
+            place = len(passages)
+        passages.insert(min(place, len(passages)), (own, own_text))
+        shown = arranged(case.question, passages, reader, count, settings)
+        pointed = evidence_of(shown)
+        right = next((s.marker for s in shown if s.chunk.text == own_text), 0)
+        yield Asked(
+            case.id,
+            case.cluster,
+            case.question,
+            case.references,
+            shown,
+            right if case.answerable else 0,
+            answerable(shown) or 0.0,
+            pointed.words if pointed else "",
+        )
+
+
+def paragraphs(file: Path) -> dict[str, str]:
+    """The paragraph that each question of a SQuAD file was asked of, by the question's id."""
+    return {
+        qa["id"]: paragraph["context"]
+        for article in json.loads(file.read_text("utf-8"))["data"]
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    }
+
+
+def messages(asked: Asked, worked: bool) -> list[Message]:
+    """The prompt, with two worked examples before it if wanted."""
+    built = prompt.build(asked.question, asked.sources)
+    if not worked:
+        return built
+    turns = []
+    for question, texts, answer in _WORKED:
+        shown = "\n\n".join(f"[{n}] document, page 1\n{t}" for n, t in enumerate(texts, start=1))
+        turns.append(Message("user", f"Sources:\n\n{shown}\n\nQuestion: {question}"))
+        turns.append(Message("assistant", answer))
+    return [built[0], *turns, built[1]]
+
+
+def said(text: str) -> tuple[str, tuple[int, ...]]:
+    """A model's words without markers and stars, and its markers; no words if it declines."""
+    claims = parse(text.replace(prompt.MARK, ""))
+    words = " ".join(claim.text for claim in claims).strip()
+    if words.rstrip(".").casefold().startswith(prompt.NO_ANSWER.rstrip(".").casefold()):
+        return "", ()
+    return words, tuple(dict.fromkeys(n for claim in claims for n in claim.markers))
+
+
+def scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    """Each figure with its 95 % interval over articles."""
+
+    def over(values: Sequence[float | None]) -> tuple[float, float, float]:
+        found = bootstrap.interval(values, [row.group for row in rows])
+        return (found.mean, found.low, found.high) if found else (0.0, 0.0, 0.0)
+
+    tells = [bool(row.references) for row in rows]
+    em = [exact_match(row.words, row.references) for row in rows]
+    score = [f1(row.words, row.references) for row in rows]
+    none = [float(not row.words) for row in rows]
+
+    def of(values: Sequence[float], kind: bool) -> list[float | None]:
+        return [value if each == kind else None for value, each in zip(values, tells, strict=True)]
+
+    return {
+        "EM": over(em),
+        "F1": over(score),
+        "EM answerable": over(of(em, True)),
+        "F1 answerable": over(of(score, True)),
+        "abstains rightly": over(of(none, False)),
+        "abstains falsely": over(of(none, True)),
+        "marker right": over(
+            [float(row.right in row.markers) if row.words and row.right else None for row in rows]
+        ),
+    }
+
+
+def rows_of(
+    system: str, asked: Sequence[Asked], generator: Generator | None, file: Path, threshold: float
+) -> list[Row]:
+    """What a system says to each question; what stands in `file` is not asked again."""
+    known: dict[str, str] = {}
+    if file.is_file():
+        known = {row["id"]: row["text"] for row in map(json.loads, file.open(encoding="utf-8"))}
+    rows = []
+    with file.open("a", encoding="utf-8") as stream:
+        for n, each in enumerate(asked, start=1):
+            words: str = each.pointed
+            markers: tuple[int, ...] = ()
+            if generator is not None:
+                if each.id not in known:
+                    text = "".join(generator.stream(messages(each, system == "hard")))
+                    known[each.id] = text
+                    stream.write(json.dumps({"id": each.id, "text": text}) + "\n")
+                    stream.flush()
+                words, markers = said(known[each.id])
+            if each.probability < threshold:
+                words, markers = "", ()
+            rows.append(Row(each.id, each.group, each.references, words, markers, each.right))
+            print(f"\r{system} {n}/{len(asked)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return rows
+
+
+def _generator(system: str, settings: Settings) -> Generator | None:
+    if system == "reader":
+        return None
+    adapter = settings.models.adapter if system == "adapter" else ""
+    changed = settings.models.model_copy(update={"adapter": adapter})
+    how = settings.generation.model_copy(update={"max_tokens": _TOKENS})
+    return generate.load(settings.model_copy(update={"models": changed, "generation": how}))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m eval.grounded", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("squad", "squad-val"), default="squad")
+    parser.add_argument("--system", action="append", choices=SYSTEMS)
+    options = parser.parse_args(arguments)
+    settings = config.load().settings
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = datasets.load(options.split, options.data)
+    texts = paragraphs(options.data / "squad" / f"{_FILES[options.split]}.json")
+    embedder, reader = Embedder.from_settings(settings), read.load(settings)
+    assert reader is not None, "models.reader must not be empty here"
+    where = settings.model_copy(update={"data_dir": options.out / "index"})
+    tokenizer = generate.tokenizer(models.locate(settings.models.llm, settings.models.dir))
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    with indexed(data, where, embedder) as (index, held):
+        asked = list(
+            questions(
+                data,
+                texts,
+                index,
+                held,
+                embedder,
+                reader,
+                count,
+                settings,
+                options.limit,
+                options.seed,
+            )
+        )
+    print(f"adapter: {adapters.located(settings)}; {len(asked)} questions")
+    threshold = settings.retrieval.answerable
+    found: dict[str, Mapping[str, tuple[float, float, float]]] = {}
+    for system in options.system or SYSTEMS:
+        file = options.out / f"{system}.jsonl"
+        found[system] = scores(
+            rows_of(system, asked, _generator(system, settings), file, threshold)
+        )
+    for name in next(iter(found.values())):
+        cells = [f"{v[name][0]:.3f} ({v[name][1]:.3f}–{v[name][2]:.3f})" for v in found.values()]
+        print(f"{name:18}", *cells, sep="  ")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,392 @@
+"""The whole loop, as a scheduled job runs it: examples, training, evaluation, and the verdict.
+
+Documents are parted first. From those for training come the examples, from those for testing the
+golden cases that decide, unless a person's own are given: nothing is judged by what was taught.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import platformdirs
+
+from eval import bench, cases, draft
+from eval.bench import Watch
+from eval.cases import GoldenSet
+from eval.metrics.squad import normalize
+from eval.run import ROWS, Plan, Step
+from finetune import compose, examples, promotion, reader, registry, train
+from finetune.examples import QAExample, Split
+from finetune.promotion import Verdict
+from finetune.registry import Card
+from finetune.train import Recipe, Trained
+from ingest.delete import delete
+from rag_bot import adapters, models, read
+from rag_bot.answer import Pipeline
+from rag_bot.config import Settings
+from rag_bot.errors import UsageError
+from rag_bot.index import Index, fingerprint
+from rag_bot.ledger import Origin
+from rag_bot.read import located
+
+EXAMPLES, GOLDEN = "examples.jsonl", "golden.jsonl"
+_READER = reader.Recipe(
+    rate=3e-5, longest=4000, wrong=0.8, removed=0.15, twisted=0.2, headed=1.0, mix={}
+)
+"""A fifth of the rate that the reader was made with: the questions of a folder are all alike."""
+_PAIRS = 3
+"""Pairs read of each lesson."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a loop makes: so many examples, judged by so many cases."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    count: int = 300
+    cases: int = 60
+    by_model: int = 0
+    seed: int = 0
+    hours: float = 24.0
+
+
+class Progress(NamedTuple):
+    """Event: so many of the questions have been made into examples."""
+
+    done: int
+    total: int
+    made: int
+
+
+class Written(NamedTuple):
+    """Event: the examples are in `file`, and a page to look at them beside it."""
+
+    file: Path
+    examples: list[QAExample]
+    without: int
+
+
+Event = Progress | Written | train.Event | Step | Verdict | Card
+
+
+@contextmanager
+def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
+    """A pipeline over a copy of the documents, without those that the user deleted."""
+    with registry.ledger(settings) as ledger:
+        gone = ledger.forgotten(settings.collection)
+
+    def forget(index: Index) -> None:
+        name, paths = settings.collection, {each.source for each in gone}
+        for back in {each.source for each in index.ledger.forgotten(name)} - paths:
+            index.ledger.let_in(name, back)
+        held = index.catalogue.collection(name)
+        hashes = {each.sha256 for each in gone}
+        there = [
+            entry
+            for entry in (index.catalogue.entries(held) if held else ())
+            if entry.source in paths or entry.sha256 in hashes
+        ]
+        if held and there:
+            delete(index, held, there, settings)
+        for each in gone:
+            index.ledger.keep_out(name, each.source, each.sha256)
+
+    loaded = bench.engines(settings)
+    with bench.over([docs], settings, loaded, watch, prepare=forget) as pipeline:
+        yield pipeline
+
+
+def write_examples(
+    pipeline: Pipeline,
+    file: Path,
+    settings: Settings,
+    wanted: Wanted,
+    accepted: GoldenSet | None = None,
+    judged_by: GoldenSet | None = None,
+) -> Iterator[Progress | Written]:
+    """Make examples from the documents of a pipeline, with what accepted cases and feedback say.
+
+    `judged_by` are the cases that models are judged by: no example asks the same. Raises
+    UsageError where too little could be made.
+    """
+    texts = bench.pages(pipeline)
+    home = _homes(texts, wanted.seed, judged_by)
+    generator = pipeline.generator()
+    asked = compose.questions(texts, wanted.count, wanted.seed)
+    asked += compose.of_cases(accepted.cases) if accepted else ()
+    asked += compose.asked_by_model(texts, generator, pipeline, wanted.by_model, wanted.seed)
+    golden = {case.question for case in judged_by.cases} if judged_by else set()
+    made: dict[str, compose.Made] = {}
+    without = 0
+    for done, some in enumerate(
+        compose.compose(asked, pipeline, home, generator, wanted.seed), start=1
+    ):
+        made |= {one.example.id: one for one in some}
+        without += not some
+        yield Progress(done, len(asked), len(made))
+    with registry.ledger(settings) as ledger:
+        rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
+        for row in rows:
+            origins = tuple(ledger.origins("feedback", str(row["id"])))
+            told = compose.of_feedback([row], home)
+            made |= {example.id: compose.Made(example, origins) for example in told}
+        gone = [each.source for each in ledger.forgotten(settings.collection)]
+    judged = {normalize(question) for question in golden}
+    made = {
+        name: each for name, each in made.items() if normalize(each.example.question) not in judged
+    }
+    found = [
+        replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
+        for each in made.values()
+    ]
+    examples.check(found, golden, gone)
+    if not found:
+        raise UsageError("the documents gave no example", "give more, or examples of your own")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    examples.write(file, found)
+    file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
+    with registry.ledger(settings) as ledger:
+        for each in made.values():
+            ledger.record_lineage(
+                "example",
+                each.example.id,
+                settings.collection,
+                each.origins,
+                str(file.resolve()),
+            )
+    yield Written(file, found, without)
+
+
+def _homes(
+    texts: Mapping[str, Sequence[str]], seed: int, judged_by: GoldenSet | None
+) -> dict[str, Split]:
+    """Each document's split; those that golden cases are about are for testing."""
+    home = examples.splits(texts, seed)
+    named = {ref.document for case in judged_by.cases for ref in case.relevant} if judged_by else ()
+    return home | {name: "test" for name in named if name in home}
+
+
+def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wanted) -> GoldenSet:
+    """Draft the cases that decide, from the documents for testing alone.
+
+    They are asked as they are: whether a person would have put them so matters less where two
+    models get the same. Raises UsageError where too few could be drafted.
+    """
+    texts = bench.pages(pipeline)
+    home = examples.splits(texts, wanted.seed)
+    held = {name: pages for name, pages in texts.items() if home[name] == "test"}
+    drafted = draft.draft(held, count=wanted.cases, seed=wanted.seed)
+    accepted = [
+        replace(each, tags=tuple(tag for tag in each.tags if tag != cases.DRAFT))
+        for each in drafted
+    ]
+    if sum(case.answerable for case in accepted) < examples.FEWEST or all(
+        case.answerable for case in accepted
+    ):
+        raise UsageError(
+            f"the documents for testing gave {len(accepted)} cases, and near misses are needed too",
+            "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cases.write(file, accepted)
+    origins = _origins(pipeline)
+    with registry.ledger(settings) as ledger:
+        for case in accepted:
+            mine = [origin for origin in origins if PurePath(origin.source).name == case.group]
+            ledger.record_lineage(
+                "example", case.id, settings.collection, mine, str(file.resolve())
+            )
+    return cases.read(file)
+
+
+def learn(
+    taught: Sequence[QAExample],
+    settings: Settings,
+    recipe: Recipe,
+    *,
+    begin: Path | None = None,
+    place: Path | None = None,
+    device: str = "auto",
+    hours: float = 24.0,
+) -> Iterator[train.Event | Card]:
+    """Train a candidate and register it; the last event is its card.
+
+    `place` is the folder of a candidate whose training was killed: it goes on.
+    """
+    base = models.locate(settings.models.llm, settings.models.dir)
+    inherited = registry.inherited(settings, begin)
+    place = place or registry.new(settings, recipe.method)
+    sources = {Origin(*source) for each in taught for source in each.origins}
+    registry.record(settings, place.name, sorted({*sources, *inherited}))
+    trained: Trained | None = None
+    try:
+        for event in train.train(
+            taught, base, recipe, place, begin=begin, device=device, hours=hours
+        ):
+            if isinstance(event, Trained):
+                trained = event
+            yield event
+    finally:
+        # What was refused before its first step leaves no candidate behind.
+        if trained is None and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+    assert trained is not None, "a training ends with what it made"
+    lessons = examples.of_split(taught, "train")
+    registry.write_asked(place, (each.question for each in lessons))
+    learned = registry.Learned.of((each.kind, each.document_id, each) for each in lessons)
+    yield registry.register(
+        place, settings, "adapter", dataclasses.asdict(recipe), learned, trained, begin
+    )
+
+
+def learn_reader(
+    docs: Path,
+    settings: Settings,
+    wanted: Wanted,
+    watch: Watch,
+    accepted: GoldenSet | None = None,
+) -> Iterator[Event]:
+    """The same loop for the reader: it learns from what the live one knows on, and is judged.
+
+    Ends with the card. The passages are the chunks that retrieval finds, right and wrong.
+    """
+    promotion.known(settings.finetune.target)
+    begin = located(settings)
+    if begin is None:
+        raise UsageError("models.reader is empty: no reader is in use", "set it to promoted")
+    if registry.lost(settings, begin):
+        begin = read.SHIPPED
+    place = registry.new(settings, "reader")
+    with over(docs, settings, watch) as pipeline:
+        golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
+        texts = bench.pages(pipeline)
+        home = _homes(texts, wanted.seed, golden)
+        asked = [
+            each
+            for each in compose.questions(texts, wanted.count, wanted.seed)
+            if home[each.document] == "train"
+        ]
+        taught: list[compose.Read] = []
+        judged = {normalize(case.question) for case in golden.cases}
+        for done, some in enumerate(compose.readings(asked, pipeline), start=1):
+            taught += [one for one in some if normalize(one.lesson.question) not in judged]
+            yield Progress(done, len(asked), len(taught))
+        if len(taught) < examples.FEWEST:
+            raise UsageError(f"the documents gave {len(taught)} lessons", "give more of them")
+        yield _trained_reader(taught, settings, wanted.seed, begin, place)
+        yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
+    yield registry.read(place)
+
+
+def _trained_reader(
+    taught: Sequence[compose.Read], settings: Settings, seed: int, begin: Path, place: Path
+) -> Card:
+    sources = {origin for each in taught for origin in each.origins}
+    inherited = registry.inherited(settings, begin)
+    registry.record(settings, place.name, sorted({*sources, *inherited}))
+    registry.write_asked(place, (each.lesson.question for each in taught))
+    recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
+    headers = {text: name for each in taught for text, name in each.headers.items()}
+    base = models.locate(settings.models.embedder, settings.models.dir)
+    begun = time.monotonic()
+    reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
+    # Its own questions are too few and too plain to say how sure it may be of others.
+    read.keep_calibration(begin, place)
+    with (place / reader.LOSS).open(encoding="utf-8") as lines:
+        curve = [json.loads(line)["loss"] for line in lines]
+    tenth = max(1, len(curve) // 10)
+    first, last = (statistics.fmean(part) for part in (curve[:tenth], curve[-tenth:]))
+    seconds = time.monotonic() - begun
+    trained = Trained(place, first, last, len(curve), seconds, train.peak_gb())
+    learned = registry.Learned.of((each.kind, each.document, each.lesson) for each in taught)
+    said = dataclasses.asdict(recipe)
+    return registry.register(place, settings, "reader", said, learned, trained, begin)
+
+
+def _decided(
+    place: Path, plan: Plan, pipeline: Pipeline, settings: Settings
+) -> Iterator[Step | Verdict]:
+    """Measure a candidate, and promote it if the verdict allows it."""
+    for step in measure(place.name, plan, pipeline, settings):
+        yield step
+        if isinstance(step, Verdict) and step.passed:
+            registry.promote(settings, place.name)
+
+
+def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
+    """The live adapter, where training can go on from it: what it knows need not be taught again.
+
+    A LoRA may learn on; a soft prompt or a prefix begins anew.
+    """
+    import peft
+
+    live = adapters.located(settings)
+    if live is None or registry.lost(settings, live) or recipe.method not in ("lora", "qlora"):
+        return None
+    kind = peft.PeftConfig.from_pretrained(str(live)).peft_type
+    return live if kind == peft.PeftType.LORA else None
+
+
+def measure(
+    name: str, plan: Plan, pipeline: Pipeline, settings: Settings
+) -> Iterator[Step | Verdict]:
+    """Evaluate a candidate and write the verdict on its card; the last event is the verdict."""
+    place = registry.entry(settings, name).folder
+    work = platformdirs.user_cache_path("rag-bot") / "finetune"
+    for event in promotion.evaluate(place, plan, pipeline, settings.collection, work):
+        if isinstance(event, Verdict):
+            promotion.keep(place, event)
+            _note_rows(pipeline, settings, work)
+        yield event
+
+
+def loop(
+    docs: Path, settings: Settings, wanted: Wanted, watch: Watch, accepted: GoldenSet | None
+) -> Iterator[Event]:
+    """Examples, training, evaluation; promoted if the verdict allows it, refused otherwise.
+
+    Ends with the card, whose verdict says which. `accepted` cases decide in place of drafted ones.
+    """
+    place = registry.new(settings, wanted.recipe.method)
+    with over(docs, settings, watch) as pipeline:
+        golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
+        taught: list[QAExample] = []
+        for event in write_examples(pipeline, place / EXAMPLES, settings, wanted, judged_by=golden):
+            if isinstance(event, Written):
+                taught = event.examples
+            yield event
+        begin = starting_point(settings, wanted.recipe)
+        yield from learn(
+            taught, settings, wanted.recipe, begin=begin, place=place, hours=wanted.hours
+        )
+        yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
+    yield registry.read(place)
+
+
+def _origins(pipeline: Pipeline) -> list[Origin]:
+    index = pipeline.index
+    held = index.collection(pipeline.settings.collection, fingerprint(pipeline.settings))
+    ids = {entry.id for entry in index.catalogue.entries(held)}
+    return [Origin(*each) for each in index.catalogue.origins(ids).values()]
+
+
+def _note_rows(pipeline: Pipeline, settings: Settings, work: Path) -> None:
+    """Rows of evaluations quote documents: a deletion in the user's own index takes them out."""
+    index = pipeline.index
+    with registry.ledger(settings) as ledger:
+        known = {(each.item, each.location) for each in ledger.made() if each.kind == "evaluation"}
+        for made in index.ledger.made():
+            inside = made.location.startswith(str(work.resolve())) and made.location.endswith(ROWS)
+            if made.kind == "evaluation" and inside and (made.item, made.location) not in known:
+                origins = index.ledger.origins("evaluation", made.item)
+                ledger.record_lineage(
+                    "evaluation", made.item, settings.collection, origins, made.location
+                )

@@ -1,0 +1,213 @@
+"""May this adapter go live? Measured beside the one that is, on the same cases, and judged by code.
+
+Three things must hold: no guarded metric is worse beyond its margin and chance (`eval.gate`),
+faithfulness and abstention among them whatever the settings guard; the target is better; and that
+by more than chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eval import bench, gate, run, score
+from eval.compare import differences
+from eval.gate import Guard
+from eval.metrics.bootstrap import Difference
+from eval.rows import Row
+from eval.run import Plan, Step
+from finetune import registry
+from finetune.registry import Card
+from rag_bot import adapters
+from rag_bot.answer import Pipeline
+from rag_bot.config import Settings
+from rag_bot.errors import UsageError
+from rag_bot.index import fingerprint
+
+ALWAYS = (Guard("faithfulness", 0.03), Guard("abstention_recall", 0.05))
+"""Guarded whatever the settings say."""
+SURE = 0.1
+"""Two-sided p below which a gain is one: 5 % on the side that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the evaluation found, in one line and in figures.
+
+    `against` is the fingerprint of the adapter that was live, `weights` that of the candidate.
+    """
+
+    passed: bool
+    why: str
+    target: str
+    before: float
+    after: float
+    low: float
+    high: float
+    p: float
+    cases: int
+    golden_sha256: str
+    against: str
+    weights: str
+    guards: tuple[gate.Finding, ...] = ()
+
+
+def evaluate(
+    candidate: Path, plan: Plan, pipeline: Pipeline, collection: str, work: Path
+) -> Iterator[Step | Verdict]:
+    """Ask every case twice, of what is live and of the candidate; the last event is the verdict.
+
+    Rows are kept below `work`: a killed evaluation goes on, and the same live adapter is not asked
+    the same cases again. Raises UsageError for a golden set without answerable cases.
+    """
+    if not any(case.answerable for case in plan.cases):
+        raise UsageError(
+            f"{plan.golden.path} has no answerable case", "give cases that have references"
+        )
+    settings = pipeline.settings
+    known(settings.finetune.target)
+    learned = registry.was_asked(candidate, (case.question for case in plan.cases))
+    if learned:
+        raise UsageError(
+            f"{candidate.name} learned {len(learned)} of the cases, such as {learned[0]!r}",
+            "judge by others, or train again with --judged-by",
+        )
+    kind = registry.read(candidate).kind
+    live = registry.live(settings, kind)
+    against = adapters.fingerprint(live) if live else ""
+    rows = []
+    for place in (live, candidate):
+        asked = _with(pipeline, kind, place)
+        held = asked.index.collection(collection, fingerprint(settings))
+        entries = asked.index.catalogue.entries(held)
+        record = dataclasses.asdict(run.describe(plan, asked, held, entries, None))
+        # Another document, setting or version is another run: it must not stumble over the last.
+        said = json.dumps([record, str(place and adapters.fingerprint(place))], sort_keys=True)
+        folder = work / hashlib.sha256(said.encode()).hexdigest()[:16]
+        yield from run.run(plan, asked, collection, folder)
+        rows.append(run.read(folder)[1])
+    guards = {guard.metric: guard for guard in gate.guards(settings.eval.guards)}
+    for guard in ALWAYS:
+        margin = min(guard.margin, guards.get(guard.metric, guard).margin)
+        guards[guard.metric] = Guard(guard.metric, margin)
+    yield judged(
+        rows[0],
+        rows[1],
+        list(guards.values()),
+        settings.finetune.target,
+        golden_sha256=plan.golden.sha256,
+        against=against,
+        weights=adapters.fingerprint(candidate),
+    )
+
+
+def judged(
+    before: Sequence[Row],
+    after: Sequence[Row],
+    guards: Sequence[Guard],
+    target: str,
+    *,
+    golden_sha256: str = "",
+    against: str = "",
+    weights: str = "",
+) -> Verdict:
+    """The verdict on two runs of the same cases."""
+    findings = gate.gate(before, after, guards)
+    first = {row.case.id: row for row in before}
+    pairs = [(first[row.case.id], row) for row in after]
+    pairs = [(a, b) for a, b in pairs if not (a.error or b.error)]
+    difference = differences(pairs, names=[target]).get(target)
+    means = [_mean(target, [pair[side] for pair in pairs]) for side in (0, 1)]
+    why = _why(findings, difference, target, means)
+    none = Difference(mean=0.0, low=0.0, high=0.0, p=1.0, n=0, standard_error=0.0)
+    found = difference or none
+    return Verdict(
+        passed=not why,
+        why=why,
+        target=target,
+        before=round(means[0], 4),
+        after=round(means[1], 4),
+        low=round(found.low, 4),
+        high=round(found.high, 4),
+        p=round(found.p, 4),
+        cases=found.n,
+        golden_sha256=golden_sha256,
+        against=against,
+        weights=weights,
+        guards=tuple(findings),
+    )
+
+
+def known(target: str) -> None:
+    """Refuse a target that is no metric. Raises UsageError."""
+    if target not in score.PER_CASE and target not in score.OVERALL:
+        raise UsageError(
+            f"finetune.target: there is no metric {target!r}",
+            "there are " + ", ".join(sorted([*score.PER_CASE, *score.OVERALL])),
+        )
+
+
+def keep(candidate: Path, verdict: Verdict) -> Card:
+    """Write the verdict on the candidate's card."""
+    card = registry.read(candidate)
+    said: dict[str, Any] = dataclasses.asdict(verdict)
+    card = replace(card, verdict=said)
+    registry.write(candidate, card)
+    return card
+
+
+def _why(
+    findings: Sequence[gate.Finding],
+    difference: Difference | None,
+    target: str,
+    means: Sequence[float],
+) -> str:
+    """Why it may not go live; nothing if it may."""
+    always = {guard.metric for guard in ALWAYS}
+    worst = next((each for each in findings if not each.passed), None)
+    worst = worst or next((each for each in findings if each.said and each.metric in always), None)
+    if worst and worst.passed:
+        return f"{worst.metric} can't be measured on these cases"
+    if worst:
+        return str(worst)
+    if difference is None:
+        return f"{target} can't be measured on these cases"
+    sign = 1 if score.higher_is_better(target) else -1
+    if sign * difference.mean <= 0:
+        return f"{target} is not better: {means[0]:.3f} before, {means[1]:.3f} now"
+    if difference.p >= SURE:
+        return (
+            f"{target} went from {means[0]:.3f} to {means[1]:.3f} on {difference.n} cases, which"
+            f" may be chance (p {difference.p:.2f})"
+        )
+    return ""
+
+
+def _mean(target: str, rows: Sequence[Row]) -> float:
+    if target in score.PER_CASE:
+        values = [score.PER_CASE[target].value(row) for row in rows]
+        told = [float(value) for value in values if value is not None]
+        return sum(told) / len(told) if told else 0.0
+    return float(score.OVERALL[target].value([score.fact(row) for row in rows]) or 0.0)
+
+
+def _with(pipeline: Pipeline, kind: registry.Kind, place: Path | None) -> Pipeline:
+    """The same pipeline with this adapter or reader, or without any."""
+    settings = with_models(pipeline.settings, **{kind: str(place) if place else ""})
+    loaded = bench.engines(settings)
+    if kind == "reader":
+        return Pipeline(
+            settings, pipeline.index, pipeline.embedder, pipeline.generator, loaded.reader
+        )
+    return Pipeline(settings, pipeline.index, pipeline.embedder, loaded.generator, pipeline.reader)
+
+
+def with_models(settings: Settings, **names: str) -> Settings:
+    """The settings with other models."""
+    models = settings.models.model_copy(update=names)
+    return settings.model_copy(update={"models": models})

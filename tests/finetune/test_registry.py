@@ -1,0 +1,258 @@
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.gate import Guard
+from eval.rows import Row
+from finetune import promotion, registry
+from finetune.examples import QAExample
+from finetune.promotion import Verdict
+from finetune.registry import Card
+from finetune.train import Recipe, Trained
+from rag_bot import adapters, models
+from rag_bot.config import Settings
+from rag_bot.errors import ModelBroken, UsageError
+from rag_bot.index import Index
+from rag_bot.ledger import Origin
+
+MakeRow = Callable[..., Row]
+DOCUMENT = Origin("/docs/d1.txt", "ab")
+
+
+def passed(settings: Settings, place: Path, **fields: Any) -> Verdict:
+    found = Verdict(
+        True, "", "F1", 0.1, 0.3, 0.1, 0.3, 0.01, 40, "golden",
+        registry.against(settings), adapters.fingerprint(place),
+    )  # fmt: skip
+    return replace(found, **fields)
+
+
+@pytest.fixture
+def candidate(
+    settings: Settings, coloured: list[QAExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Path]:
+    monkeypatch.setattr(adapters, "SHIPPED", tmp_path / "none")
+
+    def make() -> Path:
+        place = registry.new(settings, "lora")
+        number = len(list(adapters.folder(settings).iterdir()))
+        (place / models.ADAPTER).write_bytes(bytes([number]))
+        trained = Trained(place, 2.0, 1.0, 30, 90.0, 1.5)
+        registry.record(settings, place.name, [DOCUMENT])
+        learned = registry.Learned.of(
+            (each.kind, each.document_id, each) for each in coloured if each.split == "train"
+        )
+        registry.register(place, settings, "adapter", asdict(Recipe()), learned, trained)
+        return place
+
+    return make
+
+
+def test_a_card_says_what_it_is_and_names_no_document(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    place = candidate()
+    card = registry.read(place)
+    assert card.base_weights == adapters.base(settings)
+    assert (card.kinds, card.documents, card.validation) == ({"toy": 68}, 17, (2.0, 1.0))
+    assert (card.minutes, card.steps, card.recipe["rank"]) == (1.5, 30, 16)
+    assert "/docs" not in (place / adapters.CARD).read_text()
+    assert ".txt" not in (place / adapters.CARD).read_text()
+
+
+def test_two_of_one_second_lie_apart(settings: Settings, candidate: Callable[[], Path]) -> None:
+    assert len({candidate().name for _ in range(3)}) == 3
+
+
+def test_only_what_was_measured_and_passed_goes_live(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    place = candidate()
+    with pytest.raises(UsageError, match="was not evaluated"):
+        registry.promote(settings, place.name)
+    promotion.keep(place, passed(settings, place, passed=False, why="F1 is not better"))
+    assert registry.entries(settings)[0].state == "refused"
+    with pytest.raises(UsageError, match="refused: F1 is not better"):
+        registry.promote(settings, place.name)
+    promotion.keep(place, passed(settings, place, against="of before"))
+    with pytest.raises(UsageError, match="another adapter than the live one"):
+        registry.promote(settings, place.name)
+    promotion.keep(place, passed(settings, place, weights="other"))
+    with pytest.raises(UsageError, match="not what was measured"):
+        registry.promote(settings, place.name)
+    promotion.keep(place, passed(settings, place))
+    assert registry.entries(settings)[0].state == "promotable"
+    assert adapters.located(settings) is None
+    registry.promote(settings, place.name)
+    assert adapters.located(settings) == place
+    assert registry.entries(settings)[0].state == "promoted"
+    assert registry.promote(settings, place.name).id == place.name  # once is enough
+    assert adapters.promoted(settings, adapters.base(settings)) == [place.name]
+
+
+def test_a_candidate_of_another_model_stays_out(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    place = candidate()
+    promotion.keep(place, passed(settings, place))
+    registry.write(place, replace(registry.read(place), base_weights="other", base="gemma"))
+    with pytest.raises(UsageError, match="trained on gemma"):
+        registry.promote(settings, place.name)
+
+
+def test_rolling_back_goes_one_step_at_a_time(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    first, second = candidate(), candidate()
+    for place in (first, second):
+        promotion.keep(place, passed(settings, place))
+        registry.promote(settings, place.name)
+    assert adapters.located(settings) == second
+    assert registry.rollback(settings) == (second.name, first.name)
+    assert adapters.located(settings) == first
+    assert registry.rollback(settings) == (first.name, "")
+    assert adapters.located(settings) is None
+    with pytest.raises(UsageError, match="no adapter was promoted"):
+        registry.rollback(settings)
+
+
+def test_deleting_a_document_flags_what_learned_from_it(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    place = candidate()
+    promotion.keep(place, passed(settings, place))
+    assert not registry.entries(settings)[0].lost
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+    assert registry.entries(settings)[0].lost
+    with pytest.raises(UsageError, match="a document that was deleted"):
+        registry.promote(settings, place.name)
+
+
+def test_lineage_is_written_beside_a_server_that_owns_the_index(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    with Index(settings.data_dir) as index:
+        place = candidate()
+        assert index.ledger.origins("adapter", place.name) == [DOCUMENT]
+    with Index(settings.data_dir) as index:
+        assert not index.damaged
+        assert index.ledger.origins("adapter", place.name) == [DOCUMENT]
+
+
+def test_names_that_are_none_and_cards_that_are_broken(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    with pytest.raises(UsageError, match="no candidate yet"):
+        registry.entry(settings, "")
+    places = [candidate(), candidate()]
+    assert registry.entry(settings, "").folder == max(places)
+    with pytest.raises(UsageError, match="no candidate 'x'"):
+        registry.entry(settings, "x")
+    (places[0] / adapters.CARD).write_text(json.dumps({"id": 1}))
+    with pytest.raises(ModelBroken, match=r"card\.json"):
+        registry.entries(settings)
+
+
+# Verdicts
+
+
+def rows(
+    case: Callable[..., Any], row: MakeRow, right: int, answered: int = 20, abstained: int = 10
+) -> list[Row]:
+    found = []
+    for n in range(20):
+        asked = case(f"a{n}", (f"{n}.txt", 1))
+        said = "28 days" if n < right else "a week"
+        found.append(row(asked, said if n < answered else "", shown=[(f"{n}.txt", 1)]))
+    for n in range(10):
+        asked = case(f"u{n}")
+        found.append(row(asked, "" if n < abstained else "28 days", shown=[("a.txt", 1)]))
+    return found
+
+
+GUARDS = [Guard("abstention_recall", 0.05), Guard("false_abstention", 0.05)]
+
+
+def test_better_and_no_worse_passes(case: Any, row: MakeRow) -> None:
+    found = promotion.judged(rows(case, row, 5), rows(case, row, 15), GUARDS, "F1")
+    assert found.passed, found.why
+    assert found.why == ""
+    assert found.after - found.before == pytest.approx(1 / 3, abs=1e-4)
+    assert found.low > 0
+
+
+def test_the_same_slightly_better_or_worse_does_not(case: Any, row: MakeRow) -> None:
+    same = promotion.judged(rows(case, row, 5), rows(case, row, 5), GUARDS, "F1")
+    assert not same.passed
+    assert "not better" in same.why
+    worse = promotion.judged(rows(case, row, 15), rows(case, row, 5), GUARDS, "F1")
+    assert not worse.passed
+    slight = promotion.judged(rows(case, row, 5), rows(case, row, 6), GUARDS, "F1")
+    assert not slight.passed
+    assert "may be chance" in slight.why
+
+
+def test_a_better_target_does_not_pay_for_inventions(case: Any, row: MakeRow) -> None:
+    before, after = rows(case, row, 5), rows(case, row, 18, abstained=0)
+    found = promotion.judged(before, after, GUARDS, "F1_answerable")
+    assert not found.passed
+    assert found.why.startswith("abstention_recall is worse")
+
+
+def test_without_unanswerable_cases_nothing_goes_live(case: Any, row: MakeRow) -> None:
+    before, after = (
+        [each for each in rows(case, row, right) if each.case.answerable] for right in (5, 15)
+    )
+    found = promotion.judged(before, after, GUARDS, "F1")
+    assert not found.passed
+    assert found.why == "abstention_recall can't be measured on these cases"
+
+
+def test_a_candidate_is_not_judged_by_what_it_learned(
+    settings: Settings, candidate: Callable[[], Path], case: Any
+) -> None:
+    place = candidate()
+    registry.write_asked(place, ["When does it end?", "Who pays?"])
+    assert "end" not in (place / registry.ASKED).read_text()
+    assert registry.was_asked(place, ["who pays", "Who else?"]) == ["who pays"]
+
+
+def test_what_begins_from_another_learned_from_its_documents_too(
+    settings: Settings, candidate: Callable[[], Path], tmp_path: Path
+) -> None:
+    place = candidate()
+    assert registry.inherited(settings, place) == [DOCUMENT]
+    assert registry.inherited(settings, tmp_path) == registry.inherited(settings, None) == []
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+    with pytest.raises(UsageError, match="begin from another"):
+        registry.inherited(settings, place)
+
+
+def test_rolling_back_passes_over_what_lost_a_document(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    places = [candidate(), candidate()]
+    for place in places:
+        promotion.keep(place, passed(settings, place))
+        registry.promote(settings, place.name)
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+    assert registry.rollback(settings) == (places[1].name, "")
+
+
+def test_what_can_not_be_measured_does_not_pass(case: Any, row: MakeRow) -> None:
+    found = promotion.judged(rows(case, row, 5), rows(case, row, 15), GUARDS, "perplexity")
+    assert not found.passed
+    assert "can't be measured" in found.why
+
+
+def test_the_verdict_is_kept_on_the_card(settings: Settings, candidate: Callable[[], Path]) -> None:
+    place = candidate()
+    card: Card = promotion.keep(place, passed(settings, place))
+    assert registry.read(place).verdict["after"] == card.verdict["after"] == 0.3

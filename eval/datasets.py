@@ -32,6 +32,8 @@ from eval.cases import GoldenCase, PageRef
 from rag_bot.errors import RagBotError, Unavailable, UsageError
 from rag_bot.types import Message
 
+HELD_OUT = Path(__file__).parent / "data" / "held_out.jsonl"
+"""Documents written for this project, from which nothing learns: thresholds are chosen on them."""
 NAME_LENGTH = 60
 """Characters of a file's name: 240 bytes at most, where file systems stop at 255."""
 
@@ -316,7 +318,38 @@ def chroma(folder: Path) -> Dataset:
     return _of_texts(names, found)
 
 
+def written(file: Path) -> Dataset:
+    """Contracts, manuals, tables, mails and the like, asked about as people ask.
+
+    One document a line, with its questions: `{"title", "kind", "text", "questions": [{"q",
+    "answer", "within"}]}`. An answer is words of the text, null where it tells none, `within` what
+    is around them, should they stand there twice.
+    """
+    rows = _jsonl(file)
+    names = _names((row["text"], row["title"]) for row in rows)
+    found = [
+        GoldenCase(
+            id=f"{number:03}-{place:02}",
+            question=asked["q"],
+            references=(asked["answer"],) if asked["answer"] else (),
+            relevant=(_anywhere(names[row["text"]], asked.get("within") or asked["answer"]),)
+            if asked["answer"]
+            else (),
+            answerable=bool(asked["answer"]),
+            tags=(row["kind"],),
+            group=names[row["text"]],
+        )
+        for number, row in enumerate(rows)
+        for place, asked in enumerate(row["questions"])
+    ]
+    return _of_texts(names, found)
+
+
 SETS: Mapping[str, Public] = {
+    "held-out": Public(
+        "Written for this project and held out: documents and questions of all kinds",
+        lambda data: written(HELD_OUT),
+    ),
     "squad": Public(
         "SQuAD 2.0, the questions of test-v2 over all paragraphs; half unanswerable",
         lambda data: squad(data / "squad", "test-v2", ("train-v2", "val-v2", "test-v2")),

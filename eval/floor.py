@@ -1,7 +1,8 @@
-"""What would each relevance floor cost? `python -m eval.floor --data ../shared/data`.
+"""What would each relevance floor cost? `python -m eval.floor [--split squad-val]`.
 
-Development data only: SQuAD `val-v2` paragraphs, their answerable questions, and as many questions
-of `train-v2`'s other articles, which that corpus knows nothing about.
+Development data only: the written documents held out, their questions with and without an answer,
+and as many about something else (the shipped cases, about `examples/`). Or SQuAD's `val-v2`, with
+questions of `train-v2`'s other articles as those about something else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from statistics import mean
 
-from eval import datasets
+from eval import bench, cases, datasets
+from eval.cases import GoldenCase
 from eval.corpus import indexed
 from rag_bot import config, read
 from rag_bot.abstain import answerable, evidence
@@ -30,21 +32,29 @@ SEED = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print, for each floor, how often the bot would abstain rightly and wrongly."""
     parser = argparse.ArgumentParser(prog="python -m eval.floor", description=__doc__)
+    parser.add_argument("--split", choices=("held-out", "squad-val"), default="held-out")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("/tmp/rag-bot-eval"))
     options = parser.parse_args(arguments)
     try:
-        settings = config.load(flags={"data_dir": options.work / "floor"}).settings
-        home = datasets.squad(options.data / "squad", "val-v2", ("val-v2",))
-        foreign = datasets.squad(options.data / "squad", "train-v2", ("train-v2",))
+        settings = config.load(flags={"data_dir": options.work / options.split}).settings
+        if options.split == "held-out":
+            home = datasets.load(options.split, options.data)
+            foreign: Sequence[GoldenCase] = cases.read(bench.SHIPPED).cases
+        else:
+            home = datasets.squad(options.data / "squad", "val-v2", ("val-v2",))
+            foreign = datasets.squad(options.data / "squad", "train-v2", ("train-v2",)).cases
     except RagBotError as error:
         print(f"eval.floor: {error}", file=sys.stderr)
         return error.exit_status
     pick = random.Random(SEED)
     asked = {
-        "answerable": pick.sample([c for c in home.cases if c.answerable], QUESTIONS),
-        "near miss": pick.sample([c for c in home.cases if not c.answerable], QUESTIONS),
-        "foreign": pick.sample(foreign.cases, QUESTIONS),
+        kind: pick.sample(of, min(len(of), QUESTIONS))
+        for kind, of in (
+            ("answerable", [case for case in home.cases if case.answerable]),
+            ("near miss", [case for case in home.cases if not case.answerable]),
+            ("foreign", foreign),
+        )
     }
     embedder = Embedder.from_settings(settings)
     reader = read.load(settings)
@@ -53,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     readings: dict[str, list[float]] = {}
     with indexed(home, settings, embedder) as (index, collection):
         names = {e.id: PurePath(e.source).name for e in index.catalogue.entries(collection)}
-        for kind, cases in asked.items():
-            for case in cases:
+        for kind, of in asked.items():
+            for case in of:
                 found = retrieve(
                     index, embedder, collection, case.question, settings.retrieval, depth
                 )

@@ -2,6 +2,8 @@
 
     python -m finetune.reader --lessons LESSONS.jsonl --out FIRST
     python -m finetune.reader --lessons LESSONS.jsonl --out SECOND --round 2 --begin FIRST
+    python -m finetune.reader --lessons LESSONS.jsonl --lessons WRITTEN.jsonl --out THIRD --round 3
+        --begin SECOND
 
 Each step reads lessons with one wrong passage each. The word embeddings stay as they are, so the
 shipped weights are the layers and the heads alone.
@@ -66,6 +68,23 @@ MIX_AGAIN = {
     "check-covid": 300,
 }
 """The same for the second round, most of whose lessons are about what passages don't say."""
+MIX_THIRD = {
+    "squad-v2": 3600,
+    "squad-v1": 600,
+    "squadshifts-wiki": 300,
+    "squadshifts-amazon": 200,
+    "nq": 700,
+    "qed": 400,
+    "tatqa": 500,
+    "policyqa": 200,
+    "cpgqa": 200,
+    "quoref": 0,
+    "fairytales": 0,
+    "fever": 200,
+    "fool-me-twice": 100,
+    "check-covid": 300,
+}
+"""Lest it is forgotten in the third round, which is about the documents of `finetune.written`."""
 CHECKPOINT = "checkpoint.pt"
 LOSS = "loss.jsonl"
 _SAVE_EVERY = 300
@@ -79,7 +98,8 @@ class Recipe:
     Lessons of more than `longest` characters are left out. `wrong` is the share of lessons read
     with a wrong passage too, `removed` the share read with the answering sentence taken out of
     theirs, `twisted` the share asked something else that it does not answer, `headed` the share
-    that keeps its header. `batch` counts word pieces.
+    that keeps its header. An origin in `times` is read so many times, with other wrong passages.
+    `batch` counts word pieces.
     """
 
     seed: int = 0
@@ -94,13 +114,23 @@ class Recipe:
     twisted: float = 0.0
     headed: float = 0.5
     mix: Mapping[str, int] = field(default_factory=lambda: MIX)
+    times: Mapping[str, int] = field(default_factory=dict)
 
 
 ROUNDS = {
     1: Recipe(pairs=22_000),
     2: Recipe(seed=1, pairs=20_000, rate=1e-4, wrong=0.3, removed=0.1, twisted=0.3, mix=MIX_AGAIN),
+    3: Recipe(
+        seed=2,
+        pairs=26_000,
+        rate=1e-4,
+        wrong=0.6,
+        twisted=0.15,
+        mix=MIX_THIRD,
+        times={"documents": 2},
+    ),
 }
-"""The shipped reader's two rounds: the second starts from what the first one learned."""
+"""The shipped reader's rounds: each starts from what the one before has learned."""
 
 
 class Drawn(NamedTuple):
@@ -391,7 +421,7 @@ def start(bert: torch.nn.Module) -> Network:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train once."""
     parser = argparse.ArgumentParser(prog="python -m finetune.reader", description=__doc__)
-    parser.add_argument("--lessons", type=Path, required=True)
+    parser.add_argument("--lessons", type=Path, required=True, action="append")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--round", type=int, choices=sorted(ROUNDS), default=1, dest="turn")
     parser.add_argument("--begin", type=Path, help="a reader's folder to start from")
@@ -409,10 +439,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=recipe.seed if options.seed is None else options.seed,
         pairs=options.pairs or recipe.pairs,
     )
-    lessons = spans.read(options.lessons)
+    lessons = [lesson for file in options.lessons for lesson in spans.read(file)]
     headers = {lesson.passage: lesson.header for lesson in lessons}
     short = [lesson for lesson in lessons if len(lesson.passage) <= recipe.longest]
-    kept = mixed(short, recipe.mix, recipe.seed)
+    once = mixed(short, recipe.mix, recipe.seed)
+    kept = [lesson for lesson in once for _ in range(recipe.times.get(lesson.origin, 1))]
     train(kept, headers, recipe, folder, options.out, options.begin)
     return 0
 

@@ -1,9 +1,9 @@
-"""How well does the reader read? EM, F1 and answerability on gold paragraphs.
+"""How well does the reader read? EM, F1 and answerability on the passage that a question is about.
 
     python -m finetune.reading --reader DIR --data ../shared/data
 
-settles calibration and threshold on SQuAD's `val-v2` (and writes them to the reader's card with
-`--settle`), then measures `test-v2` with `--test`.
+measures SQuAD's `val-v2` and the held-out written documents. `--settle` first fits calibration on
+both and threshold on `val-v2`, and writes them to the reader's card; `--test` adds `test-v2`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+from eval import datasets
 from eval.metrics.auroc import auroc
 from eval.metrics.squad import exact_match, f1
+from finetune import written
 from finetune.spans import Lesson, squad_form
-from rag_bot import config, read
+from rag_bot import config, models, read
+from rag_bot.config import Settings
 from rag_bot.encoder import packed
 from rag_bot.read import Calibration, MiniReader
 from rag_bot.sentences import sentences
+from rag_bot.tokenize import WordPieces
 from rag_bot.types import Reading
 
 
@@ -41,28 +45,48 @@ class Asked(NamedTuple):
         return self.lesson.passage[self.reading.start : self.reading.end]
 
 
-def ask(reader: MiniReader, file: Path, batch: int = 256) -> list[Asked]:
-    """Every question of a SQuAD file over its own paragraph."""
-    references = _references(file)
-    lessons = list(squad_form(file, "squad"))
-    found = []
-    for start in range(0, len(lessons), batch):
-        part = lessons[start : start + batch]
-        readings = reader.read_pairs([(each.question, "", each.passage) for each in part])
-        for lesson, reading in zip(part, readings, strict=True):
-            found.append(Asked(lesson, references[lesson.passage, lesson.question], reading))
-        print(f"\r{len(found)}/{len(lessons)}", end="", file=sys.stderr)
+Question = tuple[Lesson, tuple[str, ...]]
+"""A question over its passage, and all its reference answers."""
+
+
+def ask(reader: MiniReader, questions: Sequence[Question], batch: int = 256) -> list[Asked]:
+    """Every question over its own passage."""
+    found: list[Asked] = []
+    for start in range(0, len(questions), batch):
+        part = questions[start : start + batch]
+        readings = reader.read_pairs(
+            [(each.question, each.header, each.passage) for each, _ in part]
+        )
+        found += [
+            Asked(lesson, references, reading)
+            for (lesson, references), reading in zip(part, readings, strict=True)
+        ]
+        print(f"\r{len(found)}/{len(questions)}", end="", file=sys.stderr)
     print(file=sys.stderr)
     return found
 
 
-def _references(file: Path) -> dict[tuple[str, str], tuple[str, ...]]:
-    return {
+def squad(file: Path) -> list[Question]:
+    """The questions of a SQuAD file, over paragraphs without their titles."""
+    references = {
         (paragraph["context"], qa["question"]): tuple(each["text"] for each in qa["answers"])
         for article in json.loads(file.read_text("utf-8"))["data"]
         for paragraph in article["paragraphs"]
         for qa in paragraph["qas"]
     }
+    return [
+        (lesson, references[lesson.passage, lesson.question])
+        for lesson in squad_form(file, "squad", headed=False)
+    ]
+
+
+def held_out(settings: Settings) -> list[Question]:
+    """The questions of the held-out written documents, over their chunks."""
+    pieces = WordPieces(models.locate(settings.models.embedder, settings.models.dir))
+    return [
+        (lesson, (lesson.passage[slice(*lesson.span)],) if lesson.span else ())
+        for lesson in written.lessons(datasets.HELD_OUT, pieces, settings.ingest.chunk_tokens)
+    ]
 
 
 def settle(asked: Sequence[Asked], judges: Sequence[float]) -> Calibration:
@@ -135,41 +159,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m finetune.reading", description=__doc__)
     parser.add_argument("--reader", type=Path, default=read.SHIPPED)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--settle", action="store_true", help="fit on val-v2 and write the card")
+    parser.add_argument("--settle", action="store_true", help="fit, and write the card")
     parser.add_argument("--pack", type=Path, help="write the reader there as int8, half the size")
     parser.add_argument("--test", action="store_true", help="measure test-v2 too")
     options = parser.parse_args(arguments)
     if options.pack:
         pack(options.reader, options.pack)
         return 0
-    reader = MiniReader(options.reader, config.load().settings)
+    settings = config.load().settings
+    reader = MiniReader(options.reader, settings)
     card_file = options.reader / read.CARD
     card = json.loads(card_file.read_text("utf-8"))
-    figures = {}
-    squad = options.data / "squad"
+    folder = options.data / "squad"
+    questions = {"val-v2": squad(folder / "val-v2.json"), "held out": held_out(settings)}
     if options.settle:
         reader.calibration = Calibration()
-        asked = ask(reader, squad / "val-v2.json")
-        judges = [_logit(each.reading.answerable) for each in asked]
-        reader.calibration = settle(asked, judges)
-        asked = [
-            each._replace(
-                reading=replace(
-                    each.reading, answerable=reader.calibration(judge, each.reading.span)
-                )
-            )
-            for each, judge in zip(asked, judges, strict=True)
-        ]
+    asked = {name: ask(reader, each) for name, each in questions.items()}
+    if options.settle:
+        flat = [each for part in asked.values() for each in part]
+        judges = [_logit(each.reading.answerable) for each in flat]
+        reader.calibration = settle(flat, judges)
+        asked = {name: [calibrated(each, reader) for each in part] for name, part in asked.items()}
         card |= {
             "calibration": asdict(reader.calibration),
-            "threshold": best_threshold(asked),
+            "threshold": best_threshold(asked["val-v2"]),
         }
-        figures["val-v2"] = scores(asked, card["threshold"])
         card_file.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     if options.test:
-        figures["test-v2"] = scores(ask(reader, squad / "test-v2.json"), card["threshold"])
+        asked["test-v2"] = ask(reader, squad(folder / "test-v2.json"))
+    figures = {name: scores(part, card["threshold"]) for name, part in asked.items()}
     print(json.dumps(figures, indent=1))
     return 0
+
+
+def calibrated(asked: Asked, reader: MiniReader) -> Asked:
+    """The same, its raw probability told as the reader's calibration has it."""
+    reading = asked.reading
+    probability = reader.calibration(_logit(reading.answerable), reading.span)
+    return asked._replace(reading=replace(reading, answerable=probability))
 
 
 def _logit(p: float) -> float:

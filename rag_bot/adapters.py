@@ -47,16 +47,9 @@ def located(settings: Settings) -> Path | None:
     if wanted != "promoted":
         return Path(wanted).expanduser()
     weights = base(settings)
-    names = promoted(settings, weights)
-    if not names:
-        return SHIPPED if _fits(SHIPPED, weights) else None
-    place = folder(settings) / names[-1]
-    if not place.is_dir():
-        raise ModelMissing(
-            f"the promoted adapter {place} is gone",
-            "`rag-bot finetune rollback` goes back to the one before",
-        )
-    return place
+    return _live(settings, weights, "adapter", "rag-bot finetune rollback") or (
+        SHIPPED if _fits(SHIPPED, weights) else None
+    )
 
 
 def reader(settings: Settings) -> Path | None:
@@ -64,16 +57,7 @@ def reader(settings: Settings) -> Path | None:
 
     Raises ModelMissing for an embedder or reader that is not there.
     """
-    names = promoted(settings, reader_base(settings))
-    if not names:
-        return None
-    place = folder(settings) / names[-1]
-    if not place.is_dir():
-        raise ModelMissing(
-            f"the promoted reader {place} is gone",
-            "`rag-bot finetune rollback --reader` goes back to the one before",
-        )
-    return place
+    return _live(settings, reader_base(settings), "reader", "rag-bot finetune rollback --reader")
 
 
 def reader_base(settings: Settings) -> str:
@@ -89,7 +73,7 @@ def base(settings: Settings) -> str:
 
 def promoted(settings: Settings, weights: str) -> list[str]:
     """Names of the adapters promoted for a model, the last one live. Raises ModelBroken."""
-    return list(_live(settings).get(weights, ()))
+    return list(_all(settings).get(weights, ()))
 
 
 def set_promoted(settings: Settings, weights: str, names: Sequence[str]) -> None:
@@ -98,7 +82,7 @@ def set_promoted(settings: Settings, weights: str, names: Sequence[str]) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".new")
     with new.open("w", encoding="utf-8") as stream:
-        json.dump({**_live(settings), weights: list(names)}, stream, indent=1)
+        json.dump({**_all(settings), weights: list(names)}, stream, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(file)
@@ -129,7 +113,18 @@ def _fits(place: Path, weights: str) -> bool:
     return place.is_dir() and card(place).get("base_weights") == weights
 
 
-def _live(settings: Settings) -> Mapping[str, Sequence[str]]:
+def _live(settings: Settings, weights: str, what: str, back: str) -> Path | None:
+    """The folder promoted last for a model. Raises ModelMissing if it is gone."""
+    names = promoted(settings, weights)
+    if not names:
+        return None
+    place = folder(settings) / names[-1]
+    if not place.is_dir():
+        raise ModelMissing(f"the promoted {what} {place} is gone", f"`{back}` takes the one before")
+    return place
+
+
+def _all(settings: Settings) -> Mapping[str, Sequence[str]]:
     file = folder(settings) / LIVE
     try:
         found = json.loads(file.read_text("utf-8"))

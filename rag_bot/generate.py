@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -160,14 +161,21 @@ class LocalChatModel(BaseChatModel):
 
     def nll(self, messages: Sequence[BaseMessage], answer: str) -> float:
         """Mean negative log-likelihood of an answer's tokens after a prompt, in nats."""
-        import torch
-
         given = self._tokenizer(self.render(messages), add_special_tokens=False)["input_ids"]
         said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        return fmean(self.nlls(given + said, len(said)))
+
+    def nlls(self, ids: Sequence[int], scored: int) -> list[float]:
+        """Negative log-likelihood of each of the last `scored` tokens, in nats."""
+        import torch
+
         with self._turn, torch.inference_mode():
-            ids = torch.tensor([given + said])
-            logits = self._model(input_ids=ids, logits_to_keep=len(said) + 1).logits[0, :-1]
-            return float(torch.nn.functional.cross_entropy(logits.float(), ids[0, len(given) :]))
+            tokens = torch.tensor([ids])
+            logits = self._model(input_ids=tokens, logits_to_keep=scored + 1).logits[0, :-1]
+            losses = torch.nn.functional.cross_entropy(
+                logits.float(), tokens[0, -scored:], reduction="none"
+            )
+            return [float(loss) for loss in losses]
 
     def _stream(
         self,

@@ -1,0 +1,121 @@
+"""Documents that were written for the reader: contracts, manuals, tables, mails, with questions.
+
+    python -m finetune.written --out LESSONS.jsonl
+
+What the public sets lack: the documents that people have, asked about as people ask. Each document
+is parsed and cut as a user's file is, and each question gets the chunk that holds its answer. Its
+wrong passages are the document's other chunks first, then what hybrid retrieval takes for it.
+Others like them, `eval.datasets.HELD_OUT`, are learned from by nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eval import bench, cases
+from finetune.spans import GRAM, Guard, Lesson, with_wrong
+from ingest.chunk import chunk
+from ingest.parse import parse
+from rag_bot import config, models
+from rag_bot.embed import Embedder
+from rag_bot.errors import UsageError
+from rag_bot.rank import header
+from rag_bot.tokenize import WordPieces
+from rag_bot.types import Chunk, Document, Page, Source
+from rag_bot.words import content
+
+DOCUMENTS = Path(__file__).parent / "data" / "documents.jsonl"
+ORIGIN = "documents"
+
+
+def lessons(file: Path, pieces: WordPieces, limit: int) -> Iterator[Lesson]:
+    """A lesson for each question; `limit` bounds a chunk as `ingest.chunk_tokens` does.
+
+    A question without an answer stands over the chunk that shares most words with it. Raises
+    UsageError, naming the line, for one whose answer can't be located.
+    """
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            row = json.loads(line)
+            chunks = _chunks(row["title"], row["text"], pieces, limit)
+            for asked in row["questions"]:
+                yield _lesson(asked, chunks, row["title"], f"{file}, line {number}")
+
+
+def _lesson(asked: dict[str, Any], chunks: Sequence[Chunk], title: str, where: str) -> Lesson:
+    question = asked["q"]
+    if not asked["answer"]:
+        wanted = content(question)
+        own = max(chunks, key=lambda each: len(wanted & content(each.text)))
+        span = None
+    else:
+        own, span = _located(asked["answer"], asked.get("within"), chunks, where)
+    others = tuple(each.text for each in chunks if each is not own)
+    head = header(Source(1, own, title, "", 0.0))
+    return Lesson(question, own.text, head, span, span is not None, ORIGIN, others)
+
+
+def _located(
+    answer: str, within: str | None, chunks: Sequence[Chunk], where: str
+) -> tuple[Chunk, tuple[int, int]]:
+    around = within or answer
+    inside = around.find(answer)
+    for each in chunks:
+        place = each.text.find(around)
+        if place >= 0:
+            start = place + inside
+            return each, (start, start + len(answer))
+        # A table's row or a long clause may be cut in two: the words alone have to do then.
+        if within and each.text.count(answer) == 1:
+            start = each.text.find(answer)
+            if any(part and part in each.text for part in within.split(answer)):
+                return each, (start, start + len(answer))
+    raise UsageError(f"{where}: {answer!r} stands in no chunk", "give a shorter `within`")
+
+
+def _chunks(title: str, text: str, pieces: WordPieces, limit: int) -> tuple[Chunk, ...]:
+    marked = any(line.startswith("#") for line in text.splitlines())
+    parsed = parse("document.md" if marked else "document.txt", text.encode())
+    pages = tuple(Page(n, page) for n, page in enumerate(parsed.pages, start=1))
+    document = Document("0", title, "0", pages, headings=parsed.headings)
+    return chunk(document, pieces, limit)
+
+
+def guard() -> Guard:
+    """Against the shipped golden cases and the pages that they are about."""
+    asked = (case.question for case in cases.read(bench.SHIPPED).cases)
+    files = sorted(file for file in bench.EXAMPLES.iterdir() if file.is_file())
+    pages = (page for file in files for page in parse(file.name, file.read_bytes()).pages)
+    return Guard(asked, pages)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the lessons, and print how many there are."""
+    parser = argparse.ArgumentParser(prog="python -m finetune.written", description=__doc__)
+    parser.add_argument("--file", type=Path, default=DOCUMENTS)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    settings = config.load().settings
+    pieces = WordPieces(models.locate(settings.models.embedder, settings.models.dir))
+    found = list(lessons(options.file, pieces, settings.ingest.chunk_tokens))
+    allowed = guard()
+    kept = [lesson for lesson in found if allowed.allows(lesson)]
+    told = sum(lesson.answerable is True for lesson in kept)
+    print(
+        f"{len(kept)} lessons, {told} of them answered; {len(found) - len(kept)} share a question"
+        f" or {GRAM} words with the golden cases"
+    )
+    with options.out.open("w", encoding="utf-8") as out:
+        for lesson in with_wrong(kept, Embedder.from_settings(settings)):
+            out.write(json.dumps(asdict(lesson), ensure_ascii=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

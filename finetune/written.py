@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from eval import bench, cases
 from finetune.spans import GRAM, Guard, Lesson, with_wrong
@@ -37,54 +36,52 @@ ORIGIN = "documents"
 def lessons(file: Path, pieces: WordPieces, limit: int) -> Iterator[Lesson]:
     """A lesson for each question; `limit` bounds a chunk as `ingest.chunk_tokens` does.
 
-    A question without an answer stands over the chunk that shares most words with it. Raises
-    UsageError, naming the line, for one whose answer can't be located.
+    A question without an answer stands over the chunk that shares most words with it; one whose
+    answer was cut in two by the chunks is left out. Raises UsageError, naming the line, for one
+    whose answer is not in the text.
     """
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             row = json.loads(line)
-            chunks = _chunks(row["title"], row["text"], pieces, limit)
+            document = _document(row["title"], row["text"])
+            chunks = chunk(document, pieces, limit)
             for asked in row["questions"]:
-                yield _lesson(asked, chunks, row["title"], f"{file}, line {number}")
+                if not asked["answer"]:
+                    wanted = content(asked["q"])
+                    near = max(chunks, key=lambda each: len(wanted & content(each.text)))
+                    yield _lesson(asked["q"], near, None, chunks, row["title"])
+                    continue
+                start = _place(asked["answer"], asked.get("within"), document.text)
+                if start is None:
+                    raise UsageError(
+                        f"{file}, line {number}: {asked['answer']!r} stands nowhere, or twice",
+                        "give the words around it as `within`",
+                    )
+                end = start + len(asked["answer"])
+                for own in chunks:
+                    if own.char_start <= start and end <= own.char_end:
+                        span = (start - own.char_start, end - own.char_start)
+                        yield _lesson(asked["q"], own, span, chunks, row["title"])
 
 
-def _lesson(asked: dict[str, Any], chunks: Sequence[Chunk], title: str, where: str) -> Lesson:
-    question = asked["q"]
-    if not asked["answer"]:
-        wanted = content(question)
-        own = max(chunks, key=lambda each: len(wanted & content(each.text)))
-        span = None
-    else:
-        own, span = _located(asked["answer"], asked.get("within"), chunks, where)
+def _lesson(
+    question: str, own: Chunk, span: tuple[int, int] | None, chunks: Sequence[Chunk], title: str
+) -> Lesson:
     others = tuple(each.text for each in chunks if each is not own)
     head = header(Source(1, own, title, "", 0.0))
     return Lesson(question, own.text, head, span, span is not None, ORIGIN, others)
 
 
-def _located(
-    answer: str, within: str | None, chunks: Sequence[Chunk], where: str
-) -> tuple[Chunk, tuple[int, int]]:
+def _place(answer: str, within: str | None, text: str) -> int | None:
     around = within or answer
-    inside = around.find(answer)
-    for each in chunks:
-        place = each.text.find(around)
-        if place >= 0:
-            start = place + inside
-            return each, (start, start + len(answer))
-        # A table's row or a long clause may be cut in two: the words alone have to do then.
-        if within and each.text.count(answer) == 1:
-            start = each.text.find(answer)
-            if any(part and part in each.text for part in within.split(answer)):
-                return each, (start, start + len(answer))
-    raise UsageError(f"{where}: {answer!r} stands in no chunk", "give a shorter `within`")
+    return text.index(around) + around.index(answer) if text.count(around) == 1 else None
 
 
-def _chunks(title: str, text: str, pieces: WordPieces, limit: int) -> tuple[Chunk, ...]:
+def _document(title: str, text: str) -> Document:
     marked = any(line.startswith("#") for line in text.splitlines())
     parsed = parse("document.md" if marked else "document.txt", text.encode())
     pages = tuple(Page(n, page) for n, page in enumerate(parsed.pages, start=1))
-    document = Document("0", title, "0", pages, headings=parsed.headings)
-    return chunk(document, pieces, limit)
+    return Document("0", title, "0", pages, headings=parsed.headings)
 
 
 def guard() -> Guard:

@@ -9,17 +9,18 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-import platformdirs
-
+from ingest.lineage import COPIES
 from ingest.report import Progress, Report
 from ingest.sync import PLAIN, ingest
 from rag_bot import generate, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
+from rag_bot.database import Database
 from rag_bot.embed import Embedder
-from rag_bot.errors import UsageError
+from rag_bot.errors import IndexBusy, UsageError
 from rag_bot.generate import Generator
-from rag_bot.index import Index, fingerprint
+from rag_bot.index import CATALOGUE, Index, fingerprint
+from rag_bot.ledger import Ledger
 from rag_bot.read import Reader
 
 SHIPPED = Path(__file__).parent / "data" / "examples.jsonl"
@@ -57,7 +58,8 @@ def over(
 ) -> Iterator[Pipeline]:
     """A pipeline over these files and folders, in an index that is kept for the next time.
 
-    `folder` says where it is kept; otherwise it is in the user's cache, apart for other settings.
+    `folder` says where it is kept; otherwise it is among the data directory's copies, apart for
+    other settings, and goes with the first document that is deleted.
     `prepare` is called with the index before the documents are read.
     Raises UsageError where there is nothing to index.
     """
@@ -69,7 +71,42 @@ def over(
         watch(ingest(docs, index, loaded.embedder, settings, settings.collection, options))
         if not index.catalogue.collections():
             raise UsageError(f"no document in {', '.join(map(str, docs))}", "give another --docs")
-        yield Pipeline(settings, index, *loaded)
+        try:
+            yield Pipeline(settings, index, *loaded)
+        finally:
+            if not folder:
+                _tell(index.ledger, settings)
+
+
+@contextmanager
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """The user's ledger, also beside a server that owns the index.
+
+    SQLite takes a few rows from a second process; the caches, which would not, stay closed.
+    """
+    try:
+        with Index(settings.data_dir) as index:
+            yield index.ledger
+    except IndexBusy:
+        database = Database(settings.data_dir / CATALOGUE)
+        try:
+            yield Ledger(database)
+        finally:
+            database.close()
+
+
+def _tell(copy: Ledger, settings: Settings) -> None:
+    """Have the user's own ledger know the rows made of a copy: a deletion there takes them out."""
+    if not (settings.data_dir / CATALOGUE).is_file():
+        return
+    with ledger(settings) as own:
+        known = {(each.item, each.location) for each in own.made()}
+        for made in copy.made(marked=False):
+            if made.kind == "evaluation" and (made.item, made.location) not in known:
+                origins = copy.origins(made.kind, made.item)
+                own.record_lineage(
+                    made.kind, made.item, settings.collection, origins, made.location
+                )
 
 
 def pages(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -93,5 +130,4 @@ def quiet(events: Iterator[Progress | Report]) -> Report:
 
 def _kept(docs: Sequence[Path], settings: Settings) -> Path:
     name = "\n".join([*(str(each.resolve()) for each in docs), fingerprint(settings)])
-    cached = platformdirs.user_cache_path("rag-bot") / "eval"
-    return cached / hashlib.sha256(name.encode()).hexdigest()[:16]
+    return settings.data_dir / COPIES / hashlib.sha256(name.encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ import hashlib
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import NamedTuple
@@ -53,9 +53,17 @@ class _Found:
     subject: str
 
 
-def draft(texts: Mapping[str, Sequence[str]], *, count: int, seed: int = 0) -> list[GoldenCase]:
+def draft(
+    texts: Mapping[str, Sequence[str]],
+    *,
+    count: int,
+    seed: int = 0,
+    about: Collection[str] | None = None,
+) -> list[GoldenCase]:
     """At most so many cases from documents' pages (file name to the texts of its pages, in order).
 
+    `about` names the documents that are asked about, if not all are: what no document holds, and
+    what two answer differently, is told from all.
     Spread over documents, then over their pages. About a quarter are near misses: a drafted
     question in which a name, code or year is another one that no document holds. A quote has its
     white space put in order, and is otherwise the page's, letter for letter. The same texts, count
@@ -68,7 +76,7 @@ def draft(texts: Mapping[str, Sequence[str]], *, count: int, seed: int = 0) -> l
         for each in _from_document(document, texts[document])
         if _asks_for_something(each)
     ]
-    found = _unambiguous(found)
+    found = [each for each in _unambiguous(found) if about is None or each.document in about]
     wanted = round(count * UNANSWERABLE)
     everything = "\n".join(page for document in sorted(texts) for page in texts[document])
     misses = _near_misses(_spread(found, len(found), chance), everything, wanted, chance)

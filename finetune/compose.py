@@ -285,7 +285,11 @@ def readings(asked: Sequence[Question], pipeline: Pipeline) -> Iterator[list[Rea
         right = next((source for source in found if _holds(source, each)), None)
         if not each.answer:
             right = found[0] if found else None
-        start = right.chunk.text.find(each.answer) if right else -1
+        start = -1
+        if right:
+            # Where its sentence stands: the same words may stand elsewhere and mean another thing.
+            around = max(right.chunk.text.find(each.quote), 0)
+            start = right.chunk.text.find(each.answer, around)
         if right is None or start < 0:
             yield []
             continue
@@ -446,7 +450,7 @@ def of_feedback(
             continue
         said = str(answer.get("text", "")).strip()
         right = said if row["thumb"] > 0 else _cited(correction, sources)
-        document = sources[0].document
+        document = _cited_first(right, sources).document
         if row["thumb"] > 0 and answer.get("abstained"):
             right = NO_ANSWER
         yield QAExample(
@@ -460,6 +464,12 @@ def of_feedback(
             kind="feedback",
             rejected=said if right != said else "",
         )
+
+
+def _cited_first(answer: str, sources: Sequence[QASource]) -> QASource:
+    """The source that an answer cites first; the first one where it cites none that is there."""
+    markers = (n for claim in parse(answer) for n in claim.markers)
+    return next((sources[n - 1] for n in markers if 0 < n <= len(sources)), sources[0])
 
 
 def _recorded(source: Mapping[str, Any]) -> QASource:

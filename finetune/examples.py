@@ -133,16 +133,20 @@ def id_of(*parts: str) -> str:
 def splits(documents: Iterable[str], seed: int = 0) -> dict[str, Split]:
     """Each document's split, at random: 15 % validation, 20 % test, but at least one of each.
 
-    Of fewer than three documents, all are for training.
+    By a hash of its name: a document more leaves the others where they are, so that what was
+    learned from does not come to judge. Of fewer than three documents, all are for training.
     """
-    names = sorted(set(documents))
+    place = {name: int(id_of(str(seed), name), 16) / 16**16 for name in documents}
+    names = sorted(place, key=place.__getitem__)
     if len(names) < len(SPLITS):
         return dict.fromkeys(names, "train")
-    random.Random(seed).shuffle(names)
     found: dict[str, Split] = {}
-    for split, share in _SHARES.items():
-        for name in names[len(found) : len(found) + max(1, round(share * len(names)))]:
-            found[name] = split
+    bound = 0.0
+    for kept, (split, share) in enumerate(_SHARES.items(), start=1 - len(_SHARES)):
+        bound += share
+        left = [name for name in names if name not in found]
+        below = sum(place[name] < bound for name in left)
+        found |= dict.fromkeys(left[: min(max(1, below), len(left) + kept - 1)], split)
     return {name: found.get(name, "train") for name in names}
 
 
@@ -253,6 +257,9 @@ def _own(row: Mapping[str, Any]) -> QAExample:
         raise UsageError("answer is no text")
     if not isinstance(texts, list) or not all(isinstance(t, str) and t.strip() for t in texts):
         raise UsageError("no context: a text or a list of texts")
+    split = row.get("split", "train")
+    if split not in SPLITS:
+        raise UsageError(f"split is none of {', '.join(SPLITS)}")
     document = str(row.get("document") or id_of(*texts))
     said = answer.strip()
     if said and not any(claim.markers for claim in parse(said)):
@@ -265,6 +272,7 @@ def _own(row: Mapping[str, Any]) -> QAExample:
         answer=said or prompt.NO_ANSWER,
         sources=tuple(QASource(document, 1, text) for text in texts),
         answerable=bool(said),
+        split=split,
         rejected=str(row.get("rejected", "")),
     )
 

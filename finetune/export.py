@@ -32,11 +32,7 @@ def merge(settings: Settings, adapter: Path, out: Path) -> None:
             "only LoRA and QLoRA adapters can be merged",
         )
     base = models.locate(settings.models.llm, settings.models.dir)
-    wanted = adapters.card(adapter).get("base_weights")
-    if wanted and wanted != models.weights(base):
-        raise ModelBroken(
-            f"{adapter} was trained on another model than {settings.models.llm}", "set models.llm"
-        )
+    adapters.check_fits(adapter, base)
     transformers.utils.logging.disable_progress_bar()
     # Merged in float32: in bfloat16 a small change would be rounded away, sum by sum.
     model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -16,19 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-import platformdirs
-
 from eval import bench, cases, draft
 from eval.bench import Watch
 from eval.cases import GoldenSet
 from eval.metrics.squad import normalize
-from eval.run import ROWS, Plan, Step
+from eval.run import Plan, Step
 from finetune import compose, examples, promotion, reader, registry, train
 from finetune.examples import QAExample, Split
 from finetune.promotion import Verdict
 from finetune.registry import Card
 from finetune.train import Recipe, Trained
 from ingest.delete import delete
+from ingest.lineage import COPIES
 from rag_bot import adapters, models, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
@@ -80,7 +79,7 @@ Event = Progress | Written | train.Event | Step | Verdict | Card
 @contextmanager
 def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
     """A pipeline over a copy of the documents, without those that the user deleted."""
-    with registry.ledger(settings) as ledger:
+    with bench.ledger(settings) as ledger:
         gone = ledger.forgotten(settings.collection)
 
     def forget(index: Index) -> None:
@@ -123,7 +122,7 @@ def write_examples(
     asked = compose.questions(texts, wanted.count, wanted.seed)
     asked += compose.of_cases(accepted.cases) if accepted else ()
     asked += compose.asked_by_model(texts, generator, pipeline, wanted.by_model, wanted.seed)
-    golden = {case.question for case in judged_by.cases} if judged_by else set()
+    golden = set(promotion.asked_by(judged_by.cases, pipeline)) if judged_by else set()
     made: dict[str, compose.Made] = {}
     without = 0
     for done, some in enumerate(
@@ -132,7 +131,7 @@ def write_examples(
         made |= {one.example.id: one for one in some}
         without += not some
         yield Progress(done, len(asked), len(made))
-    with registry.ledger(settings) as ledger:
+    with bench.ledger(settings) as ledger:
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
             origins = tuple(ledger.origins("feedback", str(row["id"])))
@@ -150,10 +149,8 @@ def write_examples(
     examples.check(found, golden, gone)
     if not found:
         raise UsageError("the documents gave no example", "give more, or examples of your own")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    examples.write(file, found)
-    file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
-    with registry.ledger(settings) as ledger:
+    # First who is quoted, then the quotes: killed in between, no deletion misses any.
+    with bench.ledger(settings) as ledger:
         for each in made.values():
             ledger.record_lineage(
                 "example",
@@ -162,6 +159,9 @@ def write_examples(
                 each.origins,
                 str(file.resolve()),
             )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    examples.write(file, found)
+    file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
     yield Written(file, found, without)
 
 
@@ -182,11 +182,19 @@ def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wan
     """
     texts = bench.pages(pipeline)
     home = examples.splits(texts, wanted.seed)
-    held = {name: pages for name, pages in texts.items() if home[name] == "test"}
-    drafted = draft.draft(held, count=wanted.cases, seed=wanted.seed)
+    held = {name for name, split in home.items() if split == "test"}
+    drafted = draft.draft(texts, count=wanted.cases, seed=wanted.seed, about=held)
+    # The live ones may have learned from what was for training then and is for testing now.
+    known = {
+        question
+        for place in (adapters.located(settings), located(settings))
+        if place
+        for question in registry.was_asked(place, (case.question for case in drafted))
+    }
     accepted = [
         replace(each, tags=tuple(tag for tag in each.tags if tag != cases.DRAFT))
         for each in drafted
+        if each.question not in known
     ]
     if sum(case.answerable for case in accepted) < examples.FEWEST or all(
         case.answerable for case in accepted
@@ -195,15 +203,15 @@ def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wan
             f"the documents for testing gave {len(accepted)} cases, and near misses are needed too",
             "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cases.write(file, accepted)
     origins = _origins(pipeline)
-    with registry.ledger(settings) as ledger:
+    with bench.ledger(settings) as ledger:
         for case in accepted:
             mine = [origin for origin in origins if PurePath(origin.source).name == case.group]
             ledger.record_lineage(
                 "example", case.id, settings.collection, mine, str(file.resolve())
             )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cases.write(file, accepted)
     return cases.read(file)
 
 
@@ -222,12 +230,13 @@ def learn(
     `place` is the folder of a candidate whose training was killed: it goes on.
     """
     base = models.locate(settings.models.llm, settings.models.dir)
-    inherited = registry.inherited(settings, begin)
+    if begin:
+        adapters.check_fits(begin, base)
     place = place or registry.new(settings, recipe.method)
     sources = {Origin(*source) for each in taught for source in each.origins}
-    registry.record(settings, place.name, sorted({*sources, *inherited}))
     trained: Trained | None = None
     try:
+        registry.record(settings, place.name, sorted(sources), begin)
         for event in train.train(
             taught, base, recipe, place, begin=begin, device=device, hours=hours
         ):
@@ -240,7 +249,7 @@ def learn(
             place.rmdir()
     assert trained is not None, "a training ends with what it made"
     lessons = examples.of_split(taught, "train")
-    registry.write_asked(place, (each.question for each in lessons))
+    registry.write_asked(place, (each.question for each in lessons), begin)
     learned = registry.Learned.of((each.kind, each.document_id, each) for each in lessons)
     yield registry.register(
         place, settings, "adapter", dataclasses.asdict(recipe), learned, trained, begin
@@ -259,9 +268,9 @@ def learn_reader(
     Ends with the card. The passages are the chunks that retrieval finds, right and wrong.
     """
     promotion.known(settings.finetune.target)
+    registry.check_live(settings, "reader")
     begin = located(settings)
-    if begin is None:
-        raise UsageError("models.reader is empty: no reader is in use", "set it to promoted")
+    assert begin, "what is promoted, or the shipped one"
     if registry.lost(settings, begin):
         begin = read.SHIPPED
     place = registry.new(settings, "reader")
@@ -275,7 +284,7 @@ def learn_reader(
             if home[each.document] == "train"
         ]
         taught: list[compose.Read] = []
-        judged = {normalize(case.question) for case in golden.cases}
+        judged = {normalize(each) for each in promotion.asked_by(golden.cases, pipeline)}
         for done, some in enumerate(compose.readings(asked, pipeline), start=1):
             taught += [one for one in some if normalize(one.lesson.question) not in judged]
             yield Progress(done, len(asked), len(taught))
@@ -290,9 +299,8 @@ def _trained_reader(
     taught: Sequence[compose.Read], settings: Settings, seed: int, begin: Path, place: Path
 ) -> Card:
     sources = {origin for each in taught for origin in each.origins}
-    inherited = registry.inherited(settings, begin)
-    registry.record(settings, place.name, sorted({*sources, *inherited}))
-    registry.write_asked(place, (each.lesson.question for each in taught))
+    registry.record(settings, place.name, sorted(sources), begin)
+    registry.write_asked(place, (each.lesson.question for each in taught), begin)
     recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
     headers = {text: name for each in taught for text, name in each.headers.items()}
     base = models.locate(settings.models.embedder, settings.models.dir)
@@ -331,8 +339,9 @@ def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
     live = adapters.located(settings)
     if live is None or registry.lost(settings, live) or recipe.method not in ("lora", "qlora"):
         return None
-    kind = peft.PeftConfig.from_pretrained(str(live)).peft_type
-    return live if kind == peft.PeftType.LORA else None
+    config = peft.PeftConfig.from_pretrained(str(live))
+    # Another rank is another network: it begins anew.
+    return live if isinstance(config, peft.LoraConfig) and config.r == recipe.rank else None
 
 
 def measure(
@@ -340,11 +349,10 @@ def measure(
 ) -> Iterator[Step | Verdict]:
     """Evaluate a candidate and write the verdict on its card; the last event is the verdict."""
     place = registry.entry(settings, name).folder
-    work = platformdirs.user_cache_path("rag-bot") / "finetune"
+    work = settings.data_dir / COPIES / "verdicts"
     for event in promotion.evaluate(place, plan, pipeline, settings.collection, work):
         if isinstance(event, Verdict):
             promotion.keep(place, event)
-            _note_rows(pipeline, settings, work)
         yield event
 
 
@@ -355,6 +363,7 @@ def loop(
 
     Ends with the card, whose verdict says which. `accepted` cases decide in place of drafted ones.
     """
+    registry.check_live(settings, "adapter")
     place = registry.new(settings, wanted.recipe.method)
     with over(docs, settings, watch) as pipeline:
         golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
@@ -376,17 +385,3 @@ def _origins(pipeline: Pipeline) -> list[Origin]:
     held = index.collection(pipeline.settings.collection, fingerprint(pipeline.settings))
     ids = {entry.id for entry in index.catalogue.entries(held)}
     return [Origin(*each) for each in index.catalogue.origins(ids).values()]
-
-
-def _note_rows(pipeline: Pipeline, settings: Settings, work: Path) -> None:
-    """Rows of evaluations quote documents: a deletion in the user's own index takes them out."""
-    index = pipeline.index
-    with registry.ledger(settings) as ledger:
-        known = {(each.item, each.location) for each in ledger.made() if each.kind == "evaluation"}
-        for made in index.ledger.made():
-            inside = made.location.startswith(str(work.resolve())) and made.location.endswith(ROWS)
-            if made.kind == "evaluation" and inside and (made.item, made.location) not in known:
-                origins = index.ledger.origins("evaluation", made.item)
-                ledger.record_lineage(
-                    "evaluation", made.item, settings.collection, origins, made.location
-                )

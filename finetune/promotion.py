@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eval import bench, gate, run, score
+from eval.cases import GoldenCase
 from eval.compare import differences
 from eval.gate import Guard
 from eval.metrics.bootstrap import Difference
@@ -71,13 +72,14 @@ def evaluate(
         )
     settings = pipeline.settings
     known(settings.finetune.target)
-    learned = registry.was_asked(candidate, (case.question for case in plan.cases))
+    kind = registry.read(candidate).kind
+    registry.check_live(settings, kind)
+    learned = registry.was_asked(candidate, asked_by(plan.cases, pipeline))
     if learned:
         raise UsageError(
             f"{candidate.name} learned {len(learned)} of the cases, such as {learned[0]!r}",
             "judge by others, or train again with --judged-by",
         )
-    kind = registry.read(candidate).kind
     live = registry.live(settings, kind)
     against = adapters.fingerprint(live) if live else ""
     rows = []
@@ -104,6 +106,14 @@ def evaluate(
         against=against,
         weights=adapters.fingerprint(candidate),
     )
+
+
+def asked_by(golden: Iterable[GoldenCase], pipeline: Pipeline) -> Iterator[str]:
+    """The questions of cases, follow-ups also as the bot completes them: so they are learned."""
+    for case in golden:
+        yield case.question
+        if case.history:
+            yield pipeline.query(case.question, case.history)
 
 
 def judged(

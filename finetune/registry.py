@@ -14,8 +14,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,14 +22,14 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 import rag_bot
+from eval import bench
 from eval.metrics.squad import normalize
 from finetune.train import Trained
 from rag_bot import adapters, models
 from rag_bot.config import Settings
-from rag_bot.database import Database
-from rag_bot.errors import IndexBusy, ModelBroken, UsageError
-from rag_bot.index import CATALOGUE, Index
-from rag_bot.ledger import Ledger, Made, Origin
+from rag_bot.errors import ModelBroken, UsageError
+from rag_bot.index import CATALOGUE
+from rag_bot.ledger import Made, Origin
 from rag_bot.read import located
 
 ASKED = "asked.json"
@@ -175,10 +174,13 @@ def entries(settings: Settings) -> list[Entry]:
     there = adapters.folder(settings)
     places = sorted(each.parent for each in there.glob(f"*/{adapters.CARD}"))
     lost = {each.item for each in _made(settings) if each.marked}
+    kinds: tuple[Kind, ...] = ("adapter", "reader")
+    bases = {kind: base_of(settings, kind) for kind in kinds} if places else {}
     found = []
     for place in places:
         card = read(place)
-        live = adapters.promoted(settings, card.base_weights)[-1:] == [card.id]
+        fits = card.base_weights == bases[card.kind]
+        live = fits and adapters.promoted(settings, card.base_weights)[-1:] == [card.id]
         found.append(Entry(card, place, live, card.id in lost))
     return found
 
@@ -198,6 +200,7 @@ def promote(settings: Settings, name: str) -> Card:
     """Let a candidate answer, if its evaluation allows it. Raises UsageError where it may not."""
     found = entry(settings, name)
     card = found.card
+    check_live(settings, card.kind)
     weights = base_of(settings, card.kind)
     if card.base_weights != weights:
         model = "embedder" if card.kind == "reader" else "llm"
@@ -230,18 +233,34 @@ def promote(settings: Settings, name: str) -> Card:
     return card
 
 
+def check_live(settings: Settings, kind: Kind) -> None:
+    """Raise UsageError where something else answers than what was promoted.
+
+    A candidate would be measured against that, and go live in the place of what it never met.
+    """
+    named = getattr(settings.models, kind)
+    if named != "promoted":
+        raise UsageError(
+            f"models.{kind} is {named!r}, so what is promoted does not answer",
+            f'set models.{kind} to "promoted"',
+        )
+    if kind == "adapter" and settings.models.endpoint:
+        raise UsageError("models.endpoint answers, which takes no adapter", "unset it")
+
+
 def rollback(settings: Settings, kind: Kind = "adapter") -> tuple[str, str]:
     """Go back to what was live before. Returns what left and what is live, empty for the default.
 
-    What learned from a document deleted since is passed over. Raises UsageError where nothing was
-    promoted.
+    What is gone, or learned from a document deleted since, is passed over. Raises UsageError where
+    nothing was promoted.
     """
     weights = base_of(settings, kind)
     names = adapters.promoted(settings, weights)
     if not names:
         raise UsageError(f"no {kind} was promoted", "`rag-bot finetune promote` does")
-    gone = {each.card.id for each in entries(settings) if each.lost}
-    left = [name for name in names[:-1] if name not in gone]
+    gone = {each.item for each in _made(settings) if each.marked}
+    there = adapters.folder(settings)
+    left = [name for name in names[:-1] if name not in gone and (there / name).is_dir()]
     adapters.set_promoted(settings, weights, left)
     return names[-1], left[-1] if left else ""
 
@@ -262,17 +281,24 @@ def against(settings: Settings, kind: Kind = "adapter") -> str:
     return adapters.fingerprint(place) if place else ""
 
 
-def write_asked(place: Path, questions: Iterable[str]) -> None:
-    """Note hashes of the questions that a candidate learns: it must not be judged by them."""
-    found = sorted({_hashed(question) for question in questions})
-    (place / ASKED).write_text(json.dumps(found) + "\n", "utf-8")
+def write_asked(place: Path, questions: Iterable[str], begin: Path | None = None) -> None:
+    """Note hashes of the questions that a candidate learns: it must not be judged by them.
+
+    Those that its starting point `begin` had learned are among them.
+    """
+    found = {_hashed(question) for question in questions} | (_known(begin) if begin else set())
+    (place / ASKED).write_text(json.dumps(sorted(found)) + "\n", "utf-8")
 
 
 def was_asked(place: Path, questions: Iterable[str]) -> list[str]:
     """Which of these questions a candidate learned."""
-    file = place / ASKED
-    known = set(json.loads(file.read_text("utf-8"))) if file.is_file() else set()
+    known = _known(place)
     return [question for question in questions if _hashed(question) in known]
+
+
+def _known(place: Path) -> set[str]:
+    file = place / ASKED
+    return set(json.loads(file.read_text("utf-8"))) if file.is_file() else set()
 
 
 def _hashed(question: str) -> str:
@@ -287,46 +313,28 @@ def lost(settings: Settings, place: Path) -> bool:
     return any(each.item == place.name and each.marked for each in _made(settings))
 
 
-def inherited(settings: Settings, begin: Path | None) -> list[Origin]:
-    """The documents that the starting point of a training learned from.
+def record(
+    settings: Settings, name: str, origins: Sequence[Origin], begin: Path | None = None
+) -> None:
+    """Say what a candidate learned from: deleting one of these documents flags it.
 
-    Raises UsageError where one of them was deleted.
+    What its starting point learned from counts too, whatever the collection. Raises UsageError
+    where a document of that was deleted.
     """
-    if begin is None or begin.parent != adapters.folder(settings):
-        return []
-    if lost(settings, begin):
+    home = adapters.folder(settings).resolve()
+    ours = begin.resolve() if begin and begin.resolve().parent == home else None
+    if ours and lost(settings, ours):
         raise UsageError(
-            f"{begin.name} learned from a document that was deleted", "begin from another"
+            f"{ours.name} learned from a document that was deleted", "begin from another"
         )
-    with ledger(settings) as held:
-        return held.origins("adapter", begin.name)
-
-
-@contextmanager
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    """The user's ledger, also beside a server that owns the index.
-
-    SQLite takes a few rows from a second process; the caches, which would not, stay closed.
-    """
-    try:
-        with Index(settings.data_dir) as index:
-            yield index.ledger
-    except IndexBusy:
-        database = Database(settings.data_dir / CATALOGUE)
-        try:
-            yield Ledger(database)
-        finally:
-            database.close()
-
-
-def record(settings: Settings, name: str, origins: Sequence[Origin]) -> None:
-    """Say what a candidate learned from: deleting one of these documents flags it."""
-    with ledger(settings) as held:
+    with bench.ledger(settings) as held:
         held.record_lineage("adapter", name, settings.collection, origins)
+        if ours:
+            held.inherit_lineage("adapter", ours.name, name)
 
 
 def _made(settings: Settings) -> list[Made]:
     if not (settings.data_dir / CATALOGUE).is_file():
         return []
-    with ledger(settings) as held:
+    with bench.ledger(settings) as held:
         return [each for each in held.made() if each.kind == "adapter"]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
@@ -30,10 +30,8 @@ from rag_bot.embed import precision
 from rag_bot.errors import ModelBroken, Unavailable, UsageError
 
 Method = Literal["qlora", "lora", "prompt", "prefix"]
-METHODS: tuple[Method, ...] = get_args(Method)
 RATES: dict[Method, float] = {"qlora": 2e-4, "lora": 2e-4, "prompt": 3e-2, "prefix": 1e-2}
 """Learning rates: the paper's for (Q)LoRA at this size, tried here for the others."""
-
 CHECKPOINT = "checkpoint.pt"
 LOSS, PLOT = "loss.jsonl", "loss.svg"
 _SAVE_EVERY = 120
@@ -436,6 +434,10 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if begin:
         models.check_adapter(begin)
+        if peft.PeftConfig.from_pretrained(str(begin)).peft_type != peft.PeftType.LORA:
+            raise UsageError(
+                f"{begin} is no LoRA: a soft prompt or a prefix can't learn on", "leave out --begin"
+            )
         try:
             return peft.PeftModel.from_pretrained(
                 model, str(begin), is_trainable=True, local_files_only=True

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.files import name as path_name
-from ingest.lineage import take_out_rows
+from ingest.lineage import drop_copies, take_out_rows
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
@@ -46,6 +46,7 @@ def delete(
             kept += [entry] if copied else []
         elif os.path.lexists(file) or any(file.is_relative_to(root) for root in away):
             kept.append(entry)
+    drop_copies(settings.data_dir)
     index.remove(collection, entries, forget=entries, keep_out=kept)
     index.compact(collection)
     take_out_rows(index.ledger)
@@ -59,6 +60,7 @@ def drop(index: Index, collection: Collection, settings: Settings) -> None:
     for entry in entries:
         if _file(entry.source).is_relative_to(ours):
             _file(entry.source).unlink(missing_ok=True)
+    drop_copies(settings.data_dir)
     index.remove(collection, entries, forget=entries)
     # Before the collection goes: killed in between, this can be done again.
     index.ledger.forget_collection(collection.name)

@@ -1,13 +1,16 @@
-"""Rows made from documents that are gone: taken out of the files that hold them."""
+"""What was made from documents that are gone: rows are taken out of their files, copies go."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 from rag_bot.ledger import Ledger, LineageKind, Made
 
+COPIES = "copies"
+"""In the data directory: what evaluating and fine-tuning index of the user's documents, apart."""
 _MADE_OF_ROWS = ("report.html", "report.md")
 """What an evaluation makes of its rows, and can make again."""
 
@@ -33,6 +36,14 @@ def take_out_rows(ledger: Ledger) -> list[Made]:
         else:
             ledger.forget_made(there)
     return left
+
+
+def drop_copies(data_dir: Path) -> None:
+    """Remove all copies: they hold what was deleted too, and are made again when they are needed.
+
+    What could not be removed, `ingest.forgotten` finds: it lies in the data directory.
+    """
+    shutil.rmtree(data_dir / COPIES, ignore_errors=True)
 
 
 def _made_of(file: Path, kind: LineageKind) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.backup import scratch
 from ingest.delete import delete
-from ingest.lineage import take_out_rows
+from ingest.lineage import drop_copies, take_out_rows
 from ingest.rebuild import rebuild
 from ingest.report import FileResult, Progress, Report
 from ingest.sync import Options, ingest
@@ -66,6 +66,7 @@ def _mend_index(index: Index, collection: Collection, settings: Settings) -> Non
     if back:
         delete(index, collection, back, settings)
     if index.catalogue.debt(collection).chunks or index.differences(collection):
+        drop_copies(settings.data_dir)
         index.compact(collection)
     take_out_rows(index.ledger)
     index.seal()

@@ -14,7 +14,7 @@ import numpy as np
 
 import rag_bot
 from ingest.files import Blocked, Found, Listed, Patterns, Skipped, name, resolve, scan
-from ingest.lineage import take_out_rows
+from ingest.lineage import drop_copies, take_out_rows
 from ingest.report import FileResult, Progress, Report, Status
 from ingest.worker import Draft, Job, Recipe, Same, drafts
 from rag_bot import models
@@ -156,6 +156,8 @@ class _Run:
         self._remove(collection)
         self._remember()
         if self.index.owes(collection):
+            # First: killed after it, the collection still owes, and the next run goes on.
+            drop_copies(self.settings.data_dir)
             self.index.compact(collection)
         take_out_rows(self.index.ledger)
         self.index.seal()

@@ -109,6 +109,13 @@ def card(place: Path) -> dict[str, Any]:
     return found
 
 
+def check_fits(place: Path, llm: Path) -> None:
+    """Raise ModelBroken for an adapter whose card says that it was trained on another LLM."""
+    wanted = card(place).get("base_weights")
+    if wanted and wanted != models.weights(llm):
+        raise ModelBroken(f"{place} was trained on another model than {llm.name}", "set models.llm")
+
+
 def _fits(place: Path, weights: str) -> bool:
     return place.is_dir() and card(place).get("base_weights") == weights
 

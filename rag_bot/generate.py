@@ -57,6 +57,15 @@ class Scoring(Protocol):
         ...
 
 
+@runtime_checkable
+class Batching(Protocol):
+    """A generator that can write several answers at once."""
+
+    def complete(self, asked: Sequence[Sequence[Message]]) -> list[str]:
+        """The whole answer to each prompt, in their order."""
+        ...
+
+
 def load(settings: Settings) -> Generator:
     """The configured generator. Raises ModelMissing, ModelBroken or EndpointFailed."""
     if settings.models.endpoint:
@@ -117,6 +126,9 @@ class _Local(_Chat):
     def nll(self, messages: Sequence[Message], answer: str) -> float:
         return self._local.nll([_to_langchain(message) for message in messages], answer)
 
+    def complete(self, asked: Sequence[Sequence[Message]]) -> list[str]:
+        return self._local.complete([[_to_langchain(each) for each in turns] for turns in asked])
+
 
 class LocalChatModel(BaseChatModel):
     """A transformers causal model on this machine: streaming, and stoppable."""
@@ -176,6 +188,30 @@ class LocalChatModel(BaseChatModel):
                 logits.float(), tokens[0, -scored:], reduction="none"
             )
             return [float(loss) for loss in losses]
+
+    def complete(self, asked: Sequence[Sequence[BaseMessage]]) -> list[str]:
+        """The whole answer to each prompt, written side by side.
+
+        Decoding waits for the weights to come from memory, once for all rows. The likeliest words
+        are taken, whatever the temperature; sums in another order may turn a tie.
+        """
+        import torch
+
+        prompts = [self.render(messages) for messages in asked]
+        encoded = self._tokenizer(
+            prompts,
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+        )
+        with self._turn, torch.inference_mode():
+            written = self._model.generate(
+                **encoded, max_new_tokens=self._how.max_tokens, do_sample=False
+            )
+        new = written[:, encoded["input_ids"].shape[1] :]
+        texts: list[str] = self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        return texts
 
     def _stream(
         self,

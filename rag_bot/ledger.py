@@ -283,6 +283,16 @@ class Ledger:
                 ),
             )
 
+    def inherit_lineage(self, kind: LineageKind, parent: str, item: str) -> None:
+        """Say that an item was made from all that another one of its kind was made from."""
+        with self._db.transaction() as db:
+            db.execute(
+                "INSERT INTO lineage (kind, item, location, collection, source, sha256)"
+                " SELECT kind, ?, '', collection, source, sha256 FROM lineage"
+                " WHERE kind = ? AND item = ? AND marked_at IS NULL",
+                (item, kind, parent),
+            )
+
     def made(self, *, marked: bool | None = None) -> list[Made]:
         """What was made from documents; `marked`: only what lost one of them, or only the rest."""
         rows = self._db.all(

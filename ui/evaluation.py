@@ -282,13 +282,12 @@ def _watch(quiet: bool) -> Any:
 def _judge(options: argparse.Namespace, settings: Settings) -> Judge | None:
     if options.judge is None:
         return None
-    import platformdirs
-
     from eval.judge import Judge
+    from ingest.lineage import COPIES
     from rag_bot import config, generate
 
     judging = config.load(options.judge).settings
-    file = platformdirs.user_cache_path("rag-bot") / "eval" / "judged.jsonl"
+    file = settings.data_dir / COPIES / "judged.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     return Judge(generate.load(judging), file)
 

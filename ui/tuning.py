@@ -46,13 +46,14 @@ def make(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """`finetune train`: an adapter from a file of examples."""
-    from finetune import examples, loop, registry
+    from eval import bench
+    from finetune import examples, loop
     from rag_bot.errors import UsageError
 
     settings = load(options).settings
     taught = examples.read(options.examples)
     golden = _golden(options.judged_by)
-    with registry.ledger(settings) as ledger:
+    with bench.ledger(settings) as ledger:
         gone = [each.source for each in ledger.forgotten(settings.collection)]
     examples.check(taught, {case.question for case in golden.cases} if golden else (), gone)
     place = None
@@ -84,11 +85,13 @@ def evaluate(options: argparse.Namespace) -> int:
     from ui.evaluation import over
 
     settings = load(options).settings
+    # A copy of documents must not bring back what was deleted.
+    held = loop.over(options.docs, settings, _watch) if options.docs else over(options, settings)
     found = registry.entry(settings, options.candidate)
     golden = cases.read(options.cases or bench.SHIPPED)
     plan = Plan(golden, options.limit, options.seed)
     verdict: Verdict | None = None
-    with over(options, settings) as pipeline:
+    with held as pipeline:
         steps = loop.measure(found.card.id, plan, pipeline, settings)
         verdict = _follow(steps, out=sys.stderr if options.json else sys.stdout)
     assert verdict is not None, "an evaluation ends with its verdict"
@@ -104,7 +107,7 @@ def promote(options: argparse.Namespace) -> int:
     settings = load(options).settings
     name = registry.entry(settings, options.candidate).card.id
     card = registry.promote(settings, name)
-    print(f"{card.id} is live" + _unused(settings, card.kind))
+    print(f"{card.id} is live")
     return DONE
 
 
@@ -129,7 +132,7 @@ def candidates(options: argparse.Namespace) -> int:
     if options.json:
         show.print_json(
             {
-                "live": next((each.card.id for each in entries if each.live), ""),
+                "live": {each.card.kind: each.card.id for each in entries if each.live},
                 "candidates": [
                     {"card": each.card, "state": each.state, "lost": each.lost} for each in entries
                 ],
@@ -214,7 +217,7 @@ def _ended(settings: Settings, card: Card) -> int:
     from finetune import registry
 
     live = registry.entry(settings, card.id).live
-    print(f"\n{card.id}: {'live' + _unused(settings, card.kind) if live else 'not promoted'}")
+    print(f"\n{card.id}: {'live' if live else 'not promoted'}")
     return DONE if live else IN_PART
 
 
@@ -249,13 +252,6 @@ def _default(settings: Settings) -> str:
     if live is None:
         return f"{PurePath(settings.models.llm).name} without an adapter"
     return "the shipped adapter" if live == adapters.SHIPPED else str(live)
-
-
-def _unused(settings: Settings, kind: str) -> str:
-    if settings.models.endpoint and kind == "adapter":
-        return ", but models.endpoint answers: unset it"
-    named = getattr(settings.models, kind)
-    return "" if named == "promoted" else f", but models.{kind} is {named!r}: set it to promoted"
 
 
 def _said(card: Card) -> str:

@@ -18,7 +18,11 @@ def test_each_token_but_the_first_is_scored_once(length: int) -> None:
     assert all(part.stop - part.start - count >= 511 for part, count in general.windows(length)[1:])
 
 
-def test_perplexity_and_times_of_two_models_side_by_side(settings: Settings) -> None:
+def test_perplexity_and_times_of_two_models_side_by_side(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(general, "_ANSWERS", 1)
+    monkeypatch.setattr(general, "_PIECES", 8)
     chats = general.chats(settings)
     text = "The capital of France is Paris, and the capital of Italy is Rome."
     ids = chats[0]._tokenizer(text)["input_ids"]

@@ -21,7 +21,8 @@ from eval.judge import Judge
 from eval.rows import Row
 from eval.run import Plan
 from ingest import sync
-from ingest.lineage import take_out_rows
+from ingest.delete import delete
+from ingest.lineage import COPIES, take_out_rows
 from rag_bot import config
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
@@ -728,6 +729,37 @@ def test_a_bench_is_made_of_a_folder_and_kept(
     with bench.over([docs], settings, loaded, bench.quiet, tmp_path / "kept") as pipeline:
         assert bench.pages(pipeline).keys() == {"pump.txt"}
         assert word_embedder.seen == []
+
+
+def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
+    settings: Settings, word_embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "drafts", drafts_here)
+    real = settings.models.model_copy(update={"embedder": "all-minilm-l6-v2", "reader": ""})
+    settings = settings.model_copy(update={"models": real})
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "pump.txt").write_text(PUMP)
+    (docs / "lease.txt").write_text(LEASE)
+    cases.write(tmp_path / "golden.jsonl", [GOLDEN[1], GOLDEN[3]])
+    plan = Plan(cases.read(tmp_path / "golden.jsonl"), answers=False, check=False)
+    loaded = bench.Engines(lambda: word_embedder, never)
+    with bench.over([docs], settings, loaded, bench.quiet, settings.data_dir):
+        pass  # the user's own index
+    one = settings.model_copy(
+        update={"retrieval": settings.retrieval.model_copy(update={"top_k": 1})}
+    )
+    with bench.over([docs], one, loaded, bench.quiet) as pipeline:
+        list(run.run(plan, pipeline, "default", tmp_path / "out"))
+    assert any((settings.data_dir / COPIES).iterdir())
+    with Index(settings.data_dir) as own:
+        held = own.collection("default", fingerprint(settings))
+        entries = own.catalogue.entries(held)
+        delete(own, held, [each for each in entries if "lease" in each.source], settings)
+    assert not (settings.data_dir / COPIES).exists()
+    text = (tmp_path / "out" / run.ROWS).read_text("utf-8")
+    assert PUMP[:20] in text
+    assert "31 March 2031. The rent" not in text
 
 
 def test_a_bench_of_nothing_is_refused(

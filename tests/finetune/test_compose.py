@@ -1,13 +1,13 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from eval import bench
 from eval.bench import Engines
-from finetune import compose, examples, loop
+from finetune import compose, examples, loop, promotion, registry
 from finetune.compose import Question
 from finetune.examples import QAExample
 from rag_bot import prompt
@@ -171,6 +171,38 @@ def test_the_reader_is_taught_the_right_passage_among_wrong_ones(pipeline: Pipel
     assert {Path(origin.source).suffix for origin in rent.origins} == {".md"}
 
 
+def test_the_reader_is_taught_the_words_of_the_quote_not_the_same_words_before_it(
+    pipeline: Pipeline,
+) -> None:
+    asked = [
+        Question(
+            "holidays.md",
+            "Until which day of March may days be carried over?",
+            "a",
+            "may be carried over until 31 March.",
+        )
+    ]
+    ((lesson,),) = compose.readings(asked, pipeline)
+    assert lesson.lesson.span
+    start = lesson.lesson.span[0]
+    assert lesson.lesson.passage[start - 1 : start + 5] == "may be"
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_what_is_better_goes_live_and_what_is_not_does_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    verdict = promotion.Verdict(
+        better, "" if better else "worse", "F1", 0.1, 0.3, 0.1, 0.3, 0.01, 40, "g", "", ""
+    )
+    told: list[str] = []
+    monkeypatch.setattr(loop, "measure", lambda *_: iter([verdict]))
+    monkeypatch.setattr(registry, "promote", lambda _settings, name: told.append(name))
+    place = settings.data_dir / "adapters" / "new"
+    assert list(loop._decided(place, cast("Any", None), cast("Any", None), settings)) == [verdict]
+    assert told == (["new"] if better else [])
+
+
 def test_a_reader_is_trained_on_documents_judged_and_kept_from_serving_until_it_is_better(
     pipeline: Pipeline, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +250,19 @@ def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
     assert corrected.answer == f"The rent is EUR 2,400 a month. [{right.marker}]"
     assert corrected.rejected == "EUR 120 [1]"
     assert liked.messages == prompt.build("How much is the rent?", sources)
+
+
+def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: Pipeline) -> None:
+    from rag_bot.jsonable import jsonable
+    from rag_bot.types import Answer
+
+    sources = pipeline.sources("How much is the rent?")
+    second = sources[1].document
+    assert second != sources[0].document
+    answer = Answer("Q?", "Q?", "It is so [2]", sources, (), (), False, "", "m")
+    row = {"created_at": 1.0, "question": "Q?", "answer": jsonable(answer), "correction": ""}
+    (told,) = compose.of_feedback([row | {"thumb": 1}], {second: "test"})
+    assert (told.document_id, told.split) == (second, "test")
 
 
 def test_examples_are_written_with_their_lineage_and_a_deletion_takes_them_out(

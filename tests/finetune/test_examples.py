@@ -26,12 +26,16 @@ def test_an_example_keeps_what_serving_showed_byte_for_byte() -> None:
 
 
 def test_documents_are_parted_and_small_folders_are_not() -> None:
-    names = [f"{n}.txt" for n in range(40)]
+    names = [f"{n}.txt" for n in range(4000)]
     found = examples.splits(names)
-    assert [sum(s == split for s in found.values()) for split in examples.SPLITS] == [26, 6, 8]
+    shares = [sum(s == split for s in found.values()) / 4000 for split in examples.SPLITS]
+    assert shares == pytest.approx([0.65, 0.15, 0.2], abs=0.02)
     assert found == examples.splits(reversed(names))
     assert found != examples.splits(names, seed=1)
-    assert set(examples.splits(["a", "b", "c"]).values()) == set(examples.SPLITS)
+    more = examples.splits([*names, "one-more.txt"])
+    assert {name: more[name] for name in names} == found
+    for seed in range(50):
+        assert set(examples.splits("abc", seed).values()) == set(examples.SPLITS)
     assert examples.splits(["a", "b"]) == {"a": "train", "b": "train"}
 
 
@@ -53,6 +57,16 @@ def test_written_examples_are_read_again(tmp_path: Path, coloured: list[QAExampl
     file = tmp_path / "e.jsonl"
     examples.write(file, coloured)
     assert examples.read(file) == coloured
+
+
+def test_rows_of_ones_own_keep_their_split(tmp_path: Path) -> None:
+    row = {"question": "Who?", "context": "Ann came.", "answer": "Ann"}
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row | {"split": s}) + "\n" for s in examples.SPLITS))
+    assert [each.split for each in examples.read(file)] == list(examples.SPLITS)
+    file.write_text(json.dumps(row | {"split": "exam"}))
+    with pytest.raises(UsageError, match="line 1: split is none of train, validation, test"):
+        examples.read(file)
 
 
 def test_files_of_ones_own_are_enough(tmp_path: Path) -> None:

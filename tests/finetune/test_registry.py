@@ -1,19 +1,24 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from eval import bench, cases
+from eval.cases import GoldenCase, PageRef
 from eval.gate import Guard
 from eval.rows import Row
+from eval.run import Plan
 from finetune import promotion, registry
 from finetune.examples import QAExample
 from finetune.promotion import Verdict
 from finetune.registry import Card
 from finetune.train import Recipe, Trained
 from rag_bot import adapters, models
+from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken, UsageError
 from rag_bot.index import Index
@@ -225,13 +230,74 @@ def test_a_candidate_is_not_judged_by_what_it_learned(
 def test_what_begins_from_another_learned_from_its_documents_too(
     settings: Settings, candidate: Callable[[], Path], tmp_path: Path
 ) -> None:
-    place = candidate()
-    assert registry.inherited(settings, place) == [DOCUMENT]
-    assert registry.inherited(settings, tmp_path) == registry.inherited(settings, None) == []
+    place, other = candidate(), Origin("/docs/d2.txt", "cd")
+    elsewhere = settings.model_copy(update={"collection": "elsewhere"})
+    registry.record(elsewhere, "next", [other], place / ".." / place.name)
     with Index(settings.data_dir) as index:
+        assert set(index.ledger.origins("adapter", "next")) == {DOCUMENT, other}
+        # The parent's document went from the parent's collection.
         index.ledger.erase(settings.collection, DOCUMENT, twin_lives=False)
+        marked = {each.item for each in index.ledger.made(marked=True)}
+        assert marked == {place.name, "next"}
     with pytest.raises(UsageError, match="begin from another"):
-        registry.inherited(settings, place)
+        registry.record(settings, "third", [], place)
+    registry.record(settings, "third", [other], tmp_path)  # an adapter from elsewhere
+
+
+def test_what_begins_from_another_has_learned_its_questions(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    first, second = candidate(), candidate()
+    registry.write_asked(first, ["When does it end?"])
+    registry.write_asked(second, ["Who pays?"], first)
+    assert registry.was_asked(second, ["when does it end", "Who else?"]) == ["when does it end"]
+
+
+def test_an_evaluation_refuses_cases_that_were_learned(
+    settings: Settings, candidate: Callable[[], Path], tmp_path: Path
+) -> None:
+    place = candidate()
+    cases.write(
+        tmp_path / "golden.jsonl",
+        [GoldenCase("a", "Who pays?", ("me",), (PageRef("lease.md", 1),))],
+    )
+    registry.write_asked(place, ["Who pays?"])
+    plan = Plan(cases.read(tmp_path / "golden.jsonl"), check=False)
+    pipeline = Pipeline(settings, cast("Index", None), *bench.engines(settings))
+    with pytest.raises(UsageError, match="learned 1 of the cases"):
+        next(promotion.evaluate(place, plan, pipeline, "default", tmp_path))
+    assert not list(tmp_path.glob("*/rows.jsonl"))
+
+
+@pytest.mark.parametrize("named", [{"adapter": "shipped"}, {"endpoint": "http://127.0.0.1:9/v1"}])
+def test_where_something_else_answers_nothing_is_measured_or_goes_live(
+    settings: Settings, candidate: Callable[[], Path], named: dict[str, str], tmp_path: Path
+) -> None:
+    place = candidate()
+    promotion.keep(place, passed(settings, place))
+    other = settings.model_copy(update={"models": settings.models.model_copy(update=named)})
+    with pytest.raises(UsageError, match=next(iter(named))):
+        registry.promote(other, place.name)
+    golden = tmp_path / "golden.jsonl"
+    cases.write(golden, [GoldenCase("a", "Who pays?", ("me",), (PageRef("lease.md", 1),))])
+    pipeline = Pipeline(other, cast("Index", None), *bench.engines(other))
+    with pytest.raises(UsageError, match=next(iter(named))):
+        next(promotion.evaluate(place, Plan(cases.read(golden)), pipeline, "default", tmp_path))
+    assert adapters.promoted(settings, adapters.base(settings)) == []
+
+
+def test_rolling_back_passes_over_what_is_gone_and_needs_no_other_card(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    places = [candidate() for _ in range(3)]
+    for place in places:
+        promotion.keep(place, passed(settings, place))
+        registry.promote(settings, place.name)
+    shutil.rmtree(places[1])
+    broken = candidate()
+    (broken / adapters.CARD).write_text("{")
+    assert registry.rollback(settings) == (places[2].name, places[0].name)
+    assert adapters.located(settings) == places[0]
 
 
 def test_rolling_back_passes_over_what_lost_a_document(

@@ -10,7 +10,7 @@ import torch
 from rag_bot import generate
 from rag_bot.config import Generation, load
 from rag_bot.errors import EndpointFailed, ModelBroken, ModelMissing
-from rag_bot.generate import Generator, Scoring
+from rag_bot.generate import Batching, Generator, Scoring
 from rag_bot.types import Message
 
 ASKED = [Message("system", "You are brief."), Message("user", "Name the capital of France.")]
@@ -160,3 +160,12 @@ def test_a_likely_answer_has_a_lower_nll_than_an_unlikely_one(llm: Generator) ->
     assert isinstance(llm, Scoring)
     assert 0 < llm.nll(asked, "The capital of France is Paris.") < 2
     assert llm.nll(asked, "Kettle the of is moss.") > 4
+
+
+def test_answers_side_by_side_are_those_one_after_another(
+    llm: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(llm, Batching)
+    monkeypatch.setitem(llm._chat.__pydantic_private__, "_how", Generation(max_tokens=12))
+    asked = [ASKED, [Message("user", "What is two and two?")], ASKED]
+    assert llm.complete(asked) == ["".join(llm.stream(messages)) for messages in asked]

@@ -125,7 +125,7 @@ def test_a_server_takes_a_promoted_adapter_without_a_restart(home: Path) -> None
     import peft
 
     assert rag_bot("examples", "docs", "--out", "e.jsonl", "--count", "40") == 0
-    assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4") == 0
+    assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4", "--rate", "0.01") == 0
     settings = config.load().settings
     (entry,) = registry.entries(settings)
     with Local(settings) as local:
@@ -143,12 +143,14 @@ def test_a_server_takes_a_promoted_adapter_without_a_restart(home: Path) -> None
         # It is in the weights, not beside them, where it would cost time at every token.
         assert type(after._local._model).__name__ == "LlamaForCausalLM"  # type: ignore[attr-defined]
         asked, answer = [Message("user", "What does the saw cost?")], "EUR 107"
+        plain = before.nll(asked, answer)  # type: ignore[attr-defined]
         beside = peft.PeftModel.from_pretrained(
             before._local._model,
             str(entry.folder),  # type: ignore[attr-defined]
         )
         merged, apart = after.nll(asked, answer), before.nll(asked, answer)  # type: ignore[attr-defined]
         assert beside.active_adapters
+        assert abs(plain - merged) > 1e-2  # what was learned shows
         assert merged == pytest.approx(apart, abs=1e-3)  # `before` has the adapter beside it now
         assert rag_bot("rollback") == 0
         assert local.pipeline.generator().model_id == before.model_id

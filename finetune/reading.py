@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+import torch
+
 from eval import datasets
 from eval.metrics.auroc import auroc
 from eval.metrics.squad import exact_match, f1
@@ -145,12 +147,23 @@ def best_threshold(asked: Sequence[Asked]) -> float:
     )
 
 
-def pack(folder: Path, out: Path) -> None:
-    """Write a reader with int8 matrices; its card is copied."""
+def pack(folder: Path, out: Path, before: Path | None = None, share: float = 1.0) -> None:
+    """Write a reader with int8 matrices; its card is copied.
+
+    With `before`, its weights are the mean of that reader's and, by `share`, its own: what the last
+    round taught, with less of what it made forget (Wortsman et al., "WiSE-FT", 2022).
+    """
     from safetensors.torch import load_file, save_file
 
+    weights = load_file(folder / read.WEIGHTS)
+    if before:
+        known = load_file(before / read.WEIGHTS)
+        weights = {
+            name: torch.lerp(known[name].float(), value.float(), share).to(value.dtype)
+            for name, value in weights.items()
+        }
     out.mkdir(parents=True, exist_ok=True)
-    save_file(packed(load_file(folder / read.WEIGHTS)), out / read.WEIGHTS)
+    save_file(packed(weights), out / read.WEIGHTS)
     shutil.copy(folder / read.CARD, out)
 
 
@@ -161,10 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--settle", action="store_true", help="fit, and write the card")
     parser.add_argument("--pack", type=Path, help="write the reader there as int8, half the size")
+    parser.add_argument("--before", type=Path, help="pack the mean with this reader's weights")
+    parser.add_argument("--share", type=float, default=1.0, help="what --reader counts in that")
     parser.add_argument("--test", action="store_true", help="measure test-v2 too")
     options = parser.parse_args(arguments)
     if options.pack:
-        pack(options.reader, options.pack)
+        pack(options.reader, options.pack, options.before, options.share)
         return 0
     settings = config.load().settings
     reader = MiniReader(options.reader, settings)

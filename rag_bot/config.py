@@ -90,13 +90,13 @@ class Retrieval(_Section):
         0.12, ge=0, description="What the reader's judgement counts in the ranking; 0 nothing"
     )
     floor: float = Field(
-        0.42,
+        0.3,
         ge=0,
         le=1,
         description="Abstain when the evidence score of the best source is below this; 0 never",
     )
     answerable: float = Field(
-        0.38,
+        0.6,
         ge=0,
         le=1,
         description="Abstain when the reader gives no source this probability of answering",

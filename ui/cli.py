@@ -36,11 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status; see `EXIT STATUS` in `rag-bot --help`."""
     from rag_bot.errors import RagBotError
 
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    for first, seconds in (("ingest", CARE), ("eval", MEASURES), ("finetune", LESSONS)):
-        if given[:1] == [first] and given[1:2] and given[1] in seconds:
-            given[:2] = [f"{first} {given[1]}"]
-    options = _parser().parse_args(given)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -59,6 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; Python would complain once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """A command line as options, `run` among them; wrong usage ends the process with status 2."""
+    given = list(arguments)
+    for first, seconds in (("ingest", CARE), ("eval", MEASURES), ("finetune", LESSONS)):
+        if given[:1] == [first] and given[1:2] and given[1] in seconds:
+            given[:2] = [f"{first} {given[1]}"]
+    if given[:1] in (["eval"], ["finetune"]):
+        _parser(given[0]).parse_args(given[1:])  # none of its commands: says which there are
+    return _parser().parse_args(given)
 
 
 def ingest_main() -> int:
@@ -81,7 +88,8 @@ environment:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(family: str = "") -> argparse.ArgumentParser:
+    """All commands, or those whose first word is `family`."""
     parser = argparse.ArgumentParser(
         prog="rag-bot",
         description="Answers questions about a private folder of documents, and proves them.",
@@ -90,9 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rag-bot {rag_bot.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    aside = argparse.ArgumentParser().add_subparsers()
 
     def command(name: str, run: Any, help: str, example: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(
+        shown = name.startswith(f"{family} ") or not family
+        made = (commands if shown else aside).add_parser(
             name,
             help=help,
             description=help[0].upper() + help[1:] + ".",
@@ -125,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
             "ingest",
             _upkeep("ingest"),
             "make a collection equal files and folders",
-            "ingest ./docs --exclude 'drafts/' --every 30m",
+            "ingest ./docs --exclude 'drafts/' --every 30m\n\nlooking after the index"
+            f" (each has --help):\n  ingest {{{','.join(CARE)}}}",
         )
     )
     made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")

@@ -78,4 +78,22 @@ def test_packing_keeps_the_card(tmp_path: Path) -> None:
     (folder / "reader.json").write_text(json.dumps({"base": "x"}))
     reading.pack(folder, out)
     assert json.loads((out / "reader.json").read_text()) == {"base": "x"}
+
+
+def test_packing_may_keep_some_of_the_round_before(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from rag_bot.encoder import unpacked
+
+    before, after = tmp_path / "a", tmp_path / "b"
+    for folder, value in ((before, 1.0), (after, 2.0)):
+        folder.mkdir()
+        save_file(
+            {"w": torch.full((4, 4), value, dtype=torch.float16)}, folder / "reader.safetensors"
+        )
+        (folder / "reader.json").write_text("{}")
+    reading.pack(after, tmp_path / "c", before, 0.75)
+    mean = unpacked(load_file(tmp_path / "c" / "reader.safetensors"))["w"]
+    assert torch.allclose(mean, torch.full((4, 4), 1.75), atol=0.01)
     assert load_file(out / "reader.safetensors")["w"].dtype == torch.int8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -62,6 +63,20 @@ def test_help_answers_in_half_a_second_and_shows_an_example(arguments: list[str]
         seconds.append(time.perf_counter() - start)
     assert "example" in done.stdout or "exit status" in done.stdout
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("family", ["eval", "finetune"])
+def test_a_family_of_commands_says_which_there_are(
+    family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, status in (([family, "--help"], 0), ([family], 2), ([family, "nosuch"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == status
+        said = capsys.readouterr()
+        assert "documents" not in re.findall(r"^    (\w+)", said.out, re.MULTILINE)
+        if len(arguments) > 1:
+            assert f"{family} {'run' if family == 'eval' else 'loop'}" in said.out + said.err
 
 
 def test_help_imports_nothing_heavy() -> None:

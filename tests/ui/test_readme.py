@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+
+import pytest
 
 from rag_bot import config
 from ui import cli
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_it_lists_every_setting_with_its_default() -> None:
@@ -20,9 +24,25 @@ def test_it_lists_every_setting_with_its_default() -> None:
             assert rows[key] == (f"`{value}`" if value != "" else ""), key
 
 
-def test_it_names_only_commands_that_exist() -> None:
-    parser = cli._parser()
-    choices = next(a.choices for a in parser._actions if a.choices)
-    named = set(re.findall(r"^rag-bot ((?:eval |finetune )?[\w-]+)", README, re.MULTILINE))
-    assert named
-    assert named <= set(choices)
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+OURS = re.findall(r"^(?:rag-bot|ingest) .*", BLOCKS, re.MULTILINE)
+MODULES = re.findall(r"python -m ((?:eval|finetune)\.\w+)([^`\n]*)", README)
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_each_command_is_one(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    arguments = words[1:] if words[0] == "rag-bot" else words
+    assert cli.parse(arguments).run
+
+
+def test_there_are_commands() -> None:
+    assert len(OURS) > 30
+    assert len(MODULES) > 15
+
+
+@pytest.mark.parametrize(("module", "rest"), MODULES)
+def test_each_module_takes_the_options_that_are_shown(module: str, rest: str) -> None:
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")
+    assert 'if __name__ == "__main__":' in source
+    assert all(f'"{option}"' in source for option in re.findall(r"--[\w-]+", rest))

@@ -46,8 +46,8 @@ QUOTE_FROM = 0.55
 SURE_FROM = 0.7
 """From this probability on, an answer that lacks what the reader found gives way to a quotation.
 
-On the held-out documents the sentence it points at holds the answer in 54 % of the questions between
-0.7 and 0.75 and in 83 % of those above 0.8, but in 31 % of those just below.
+On the held-out documents the sentence it points at holds the answer in 54 % of the questions
+between 0.7 and 0.75 and in 83 % of those above 0.8, but in 31 % of those just below.
 """
 _MOST_CLAIMS = 6
 _LOOP = 24

@@ -96,7 +96,7 @@ class Retrieval(_Section):
         description="Abstain when the evidence score of the best source is below this; 0 never",
     )
     answerable: float = Field(
-        0.6,
+        0.5,
         ge=0,
         le=1,
         description="Abstain when the reader gives no source this probability of answering",

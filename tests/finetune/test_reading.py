@@ -78,6 +78,7 @@ def test_packing_keeps_the_card(tmp_path: Path) -> None:
     (folder / "reader.json").write_text(json.dumps({"base": "x"}))
     reading.pack(folder, out)
     assert json.loads((out / "reader.json").read_text()) == {"base": "x"}
+    assert load_file(out / "reader.safetensors")["w"].dtype == torch.int8
 
 
 def test_packing_may_keep_some_of_the_round_before(tmp_path: Path) -> None:
@@ -96,4 +97,3 @@ def test_packing_may_keep_some_of_the_round_before(tmp_path: Path) -> None:
     reading.pack(after, tmp_path / "c", before, 0.75)
     mean = unpacked(load_file(tmp_path / "c" / "reader.safetensors"))["w"]
     assert torch.allclose(mean, torch.full((4, 4), 1.75), atol=0.01)
-    assert load_file(out / "reader.safetensors")["w"].dtype == torch.int8

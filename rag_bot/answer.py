@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rag_bot import context, prompt, survey
-from rag_bot.abstain import REASONS, answerable, evidence
+from rag_bot.abstain import REASONS, answerable, evidence, trust
 from rag_bot.catalogue import Collection
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
@@ -134,7 +134,7 @@ class Pipeline:
 
         found = evidence(query, sources, cosine)
         read = answerable(sources)
-        confidence = round(found if read is None else read, 4)
+        confidence = round(found if read is None else trust(read), 4)
         base = Answer(question, query, "", sources, (), (), False, "", "", confidence=confidence)
         reason = self._why_not(query, sources, found, read)
         if reason == "empty_collection" and scopes:

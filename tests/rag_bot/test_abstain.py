@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rag_bot.abstain import REASONS, evidence
+from rag_bot.abstain import REASONS, evidence, trust
 from rag_bot.types import Source
 
 Make = Callable[..., Source]
@@ -39,3 +39,10 @@ def test_every_reason_has_words() -> None:
         "empty_question", "empty_collection", "empty_scope", "no_evidence", "model", "unsupported",
     }  # fmt: skip
     assert all(text.endswith(".") for text in REASONS.values())
+
+
+def test_trust_worked_by_hand() -> None:
+    """At even odds e^-1.77 to 1, at 3 to 1 (0.75) 3^1.76 times as much."""
+    assert trust(0.5) == pytest.approx(0.1455, abs=1e-3)
+    assert trust(0.75) == pytest.approx(0.5407, abs=1e-3)
+    assert 0 <= trust(0.0) < trust(0.1) < trust(0.9) < trust(1.0) <= 1

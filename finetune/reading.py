@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from rag_bot.encoder import packed
 from rag_bot.read import Calibration, MiniReader
 from rag_bot.sentences import sentences
 from rag_bot.tokenize import WordPieces
-from rag_bot.types import Reading
+from rag_bot.types import Reading, log_odds
 
 
 class Asked(NamedTuple):
@@ -192,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = {name: ask(reader, each) for name, each in questions.items()}
     if options.settle:
         flat = [each for part in asked.values() for each in part]
-        judges = [_logit(each.reading.answerable) for each in flat]
+        judges = [log_odds(each.reading.answerable) for each in flat]
         reader.calibration = settle(flat, judges)
         asked = {name: [calibrated(each, reader) for each in part] for name, part in asked.items()}
         card |= {
@@ -210,13 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def calibrated(asked: Asked, reader: MiniReader) -> Asked:
     """The same, its raw probability told as the reader's calibration has it."""
     reading = asked.reading
-    probability = reader.calibration(_logit(reading.answerable), reading.span)
+    probability = reader.calibration(log_odds(reading.answerable), reading.span)
     return asked._replace(reading=replace(reading, answerable=probability))
-
-
-def _logit(p: float) -> float:
-    p = min(max(p, 1e-6), 1 - 1e-6)
-    return math.log(p / (1 - p))
 
 
 if __name__ == "__main__":

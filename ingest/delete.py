@@ -46,7 +46,7 @@ def delete(
             kept += [entry] if copied else []
         elif os.path.lexists(file) or any(file.is_relative_to(root) for root in away):
             kept.append(entry)
-    drop_copies(settings.data_dir)
+    drop_copies(index)
     index.remove(collection, entries, forget=entries, keep_out=kept)
     index.compact(collection)
     take_out_rows(index.ledger)
@@ -60,7 +60,7 @@ def drop(index: Index, collection: Collection, settings: Settings) -> None:
     for entry in entries:
         if _file(entry.source).is_relative_to(ours):
             _file(entry.source).unlink(missing_ok=True)
-    drop_copies(settings.data_dir)
+    drop_copies(index)
     index.remove(collection, entries, forget=entries)
     # Before the collection goes: killed in between, this can be done again.
     index.ledger.forget_collection(collection.name)

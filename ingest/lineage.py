@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from rag_bot.index import Index
 from rag_bot.ledger import Ledger, LineageKind, Made
 
 COPIES = "copies"
@@ -38,12 +39,13 @@ def take_out_rows(ledger: Ledger) -> list[Made]:
     return left
 
 
-def drop_copies(data_dir: Path) -> None:
+def drop_copies(index: Index) -> None:
     """Remove all copies: they hold what was deleted too, and are made again when they are needed.
 
-    What could not be removed, `ingest.forgotten` finds: it lies in the data directory.
+    Those of this index, whatever the settings say: a copy is an index too, and has none. What could
+    not be removed, `ingest.forgotten` finds: it lies in the data directory.
     """
-    shutil.rmtree(data_dir / COPIES, ignore_errors=True)
+    shutil.rmtree(index.data_dir / COPIES, ignore_errors=True)
 
 
 def _made_of(file: Path, kind: LineageKind) -> list[Path]:

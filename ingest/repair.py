@@ -66,7 +66,7 @@ def _mend_index(index: Index, collection: Collection, settings: Settings) -> Non
     if back:
         delete(index, collection, back, settings)
     if index.catalogue.debt(collection).chunks or index.differences(collection):
-        drop_copies(settings.data_dir)
+        drop_copies(index)
         index.compact(collection)
     take_out_rows(index.ledger)
     index.seal()

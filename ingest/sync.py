@@ -157,7 +157,7 @@ class _Run:
         self._remember()
         if self.index.owes(collection):
             # First: killed after it, the collection still owes, and the next run goes on.
-            drop_copies(self.settings.data_dir)
+            drop_copies(self.index)
             self.index.compact(collection)
         take_out_rows(self.index.ledger)
         self.index.seal()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from rag_bot.types import Source, probability
+from rag_bot.types import Source, log_odds, probability
 from rag_bot.words import content
 
 NOTHING = "The documents do not answer this."
@@ -44,7 +43,6 @@ def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:
 
 
 _TRUST = (1.76, -1.77)
-_ALMOST = 1e-6
 
 
 def trust(answerable: float) -> float:
@@ -54,9 +52,8 @@ def trust(answerable: float) -> float:
     and its words may be others. Platt scaling (Platt, 1999), fitted on 679 questions over the
     held-out documents: in cross-validation the expected calibration error falls from 0.26 to 0.04.
     """
-    told = min(max(answerable, _ALMOST), 1 - _ALMOST)
     slope, bias = _TRUST
-    return probability(slope * math.log(told / (1 - told)) + bias)
+    return probability(slope * log_odds(answerable) + bias)
 
 
 def answerable(sources: Sequence[Source]) -> float | None:

@@ -92,6 +92,12 @@ def probability(log_odds: float) -> float:
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, log_odds))))
 
 
+def log_odds(p: float) -> float:
+    """Its inverse; what is nearer to 0 or 1 than a millionth is taken for that."""
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the reader found in one passage for one question.

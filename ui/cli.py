@@ -63,9 +63,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for first, seconds in (("ingest", CARE), ("eval", MEASURES), ("finetune", LESSONS)):
         if given[:1] == [first] and given[1:2] and given[1] in seconds:
             given[:2] = [f"{first} {given[1]}"]
-    if given[:1] in (["eval"], ["finetune"]):
-        _parser(given[0]).parse_args(given[1:])  # none of its commands: says which there are
-    return _parser().parse_args(given)
+    # Followed by none of its commands: then those are what is told about.
+    family = given[0] if given[:1] in (["eval"], ["finetune"]) else ""
+    return _parser(family).parse_args(given[1:] if family else given)
 
 
 def ingest_main() -> int:

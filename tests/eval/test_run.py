@@ -28,7 +28,7 @@ from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken, UsageError
-from rag_bot.index import Index, fingerprint
+from rag_bot.index import CATALOGUE, Index, fingerprint
 from rag_bot.ledger import Origin
 from rag_bot.types import Finished, Message
 from tests.conftest import drafts_here
@@ -760,6 +760,30 @@ def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
     text = (tmp_path / "out" / run.ROWS).read_text("utf-8")
     assert PUMP[:20] in text
     assert "31 March 2031. The rent" not in text
+
+
+def test_a_copy_loses_a_document_and_stays(
+    settings: Settings, word_embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "drafts", drafts_here)
+    real = settings.models.model_copy(update={"embedder": "all-minilm-l6-v2", "reader": ""})
+    settings = settings.model_copy(update={"models": real})
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "pump.txt").write_text(PUMP)
+    (docs / "lease.txt").write_text(LEASE)
+    loaded = bench.Engines(lambda: word_embedder, never)
+    with bench.over([docs], settings, loaded, bench.quiet):
+        (place,) = (settings.data_dir / COPIES).iterdir()
+    (docs / "lease.txt").unlink()
+    with bench.over([docs], settings, loaded, bench.quiet) as pipeline:
+        assert bench.pages(pipeline).keys() == {"pump.txt"}
+        assert pipeline.index.data_dir == place
+        assert (place / CATALOGUE).is_file()
+    word_embedder.seen.clear()
+    with bench.over([docs], settings, loaded, bench.quiet) as pipeline:
+        assert pipeline.search("pump bar")[0].document == "pump.txt"
+        assert PUMP not in word_embedder.seen  # it was kept
 
 
 def test_a_bench_of_nothing_is_refused(

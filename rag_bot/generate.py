@@ -27,6 +27,7 @@ from rag_bot import adapters, models
 from rag_bot.config import Generation, Settings
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import EndpointFailed, ModelBroken
+from rag_bot.kept import Kept
 from rag_bot.types import Message
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class LocalChatModel(BaseChatModel):
     _tokenizer: Any = PrivateAttr()
     _how: Generation = PrivateAttr()
     _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _kept: Kept = PrivateAttr()
 
     def __init__(
         self, folder: Path, dtype: torch.dtype, how: Generation, adapter: Path | None = None
@@ -157,6 +159,7 @@ class LocalChatModel(BaseChatModel):
         if adapter:
             self._model = _with_adapter(self._model, adapter)
         self._model.eval()
+        self._kept = Kept(self._model)
         self._how = how
 
     @property
@@ -165,7 +168,7 @@ class LocalChatModel(BaseChatModel):
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self._ids(text))
 
     def render(self, messages: Sequence[BaseMessage]) -> str:
         """The prompt exactly as the model reads it."""
@@ -173,8 +176,7 @@ class LocalChatModel(BaseChatModel):
 
     def nll(self, messages: Sequence[BaseMessage], answer: str) -> float:
         """Mean negative log-likelihood of an answer's tokens after a prompt, in nats."""
-        given = self._tokenizer(self.render(messages), add_special_tokens=False)["input_ids"]
-        said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        given, said = self._ids(self.render(messages)), self._ids(answer)
         return fmean(self.nlls(given + said, len(said)))
 
     def nlls(self, ids: Sequence[int], scored: int) -> list[float]:
@@ -183,7 +185,12 @@ class LocalChatModel(BaseChatModel):
 
         with self._turn, torch.inference_mode():
             tokens = torch.tensor([ids])
-            logits = self._model(input_ids=tokens, logits_to_keep=scored + 1).logits[0, :-1]
+            before = self._kept.last(ids[:-scored])
+            logits = self._model(
+                input_ids=tokens[:, before.get_seq_length() if before else 0 :],
+                past_key_values=before,
+                logits_to_keep=scored + 1,
+            ).logits[0, :-1]
             losses = torch.nn.functional.cross_entropy(
                 logits.float(), tokens[0, -scored:], reduction="none"
             )
@@ -222,7 +229,9 @@ class LocalChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         # One answer at a time: two at once on the same cores would each take over twice as long.
         with self._turn:
-            for text in self._decode(self.render(messages)):
+            # Where this prompt parts from one that asks nothing, the instructions end.
+            nothing = [*messages[:-1], HumanMessage("")]
+            for text in self._decode(self.render(messages), self.render(nothing)):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=text))
 
     def _generate(
@@ -235,7 +244,11 @@ class LocalChatModel(BaseChatModel):
         text = "".join(chunk.text for chunk in self._stream(messages))
         return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
 
-    def _decode(self, prompt: str) -> Iterator[str]:
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _decode(self, prompt: str, nothing: str) -> Iterator[str]:
         """Run `generate` in a thread and hand on its text; stop it when nobody listens."""
         import torch
         import transformers
@@ -243,7 +256,7 @@ class LocalChatModel(BaseChatModel):
         drawn: dict[str, Any] = {"do_sample": False}
         if self._how.temperature:
             drawn = {"do_sample": True, "temperature": self._how.temperature, "top_k": 0}
-        encoded = self._tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        ids = self._ids(prompt)
         streamer = transformers.TextIteratorStreamer(
             self._tokenizer, skip_prompt=True, skip_special_tokens=True
         )
@@ -253,14 +266,18 @@ class LocalChatModel(BaseChatModel):
         def run() -> None:
             try:
                 torch.manual_seed(self._how.seed)
+                cache = self._kept.opening(ids, self._ids(nothing))
+                tokens = torch.tensor([ids])
                 self._model.generate(
-                    input_ids=encoded["input_ids"],
-                    attention_mask=encoded["attention_mask"],
+                    input_ids=tokens,
+                    attention_mask=torch.ones_like(tokens),
+                    past_key_values=cache,
                     max_new_tokens=self._how.max_tokens,
                     stopping_criteria=[lambda *_args, **_kwargs: left.is_set()],
                     streamer=streamer,
                     **drawn,
                 )
+                self._kept.keep(ids, cache)
             except BaseException as error:  # raised again where the answer is read
                 failure.append(error)
                 streamer.end()

@@ -11,6 +11,7 @@ from rag_bot import generate
 from rag_bot.config import Generation, load
 from rag_bot.errors import EndpointFailed, ModelBroken, ModelMissing
 from rag_bot.generate import Batching, Generator, Scoring
+from rag_bot.kept import Kept
 from rag_bot.types import Message
 
 ASKED = [Message("system", "You are brief."), Message("user", "Name the capital of France.")]
@@ -169,3 +170,31 @@ def test_answers_side_by_side_are_those_one_after_another(
     monkeypatch.setitem(llm._chat.__pydantic_private__, "_how", Generation(max_tokens=12))
     asked = [ASKED, [Message("user", "What is two and two?")], ASKED]
     assert llm.complete(asked) == ["".join(llm.stream(messages)) for messages in asked]
+
+
+def test_what_was_kept_of_a_prompt_changes_no_answer(llm: Generator) -> None:
+    assert isinstance(llm, Scoring)
+    rome = [ASKED[0], Message("user", "Name the capital of Italy.")]
+    kept = llm._local._kept
+    alone = []
+    for asked in (ASKED, rome):
+        kept._opening = kept._last = None
+        alone.append(("".join(llm.stream(asked)), llm.nll([asked[1]], "Rome.")))
+    after = [("".join(llm.stream(asked)), llm.nll([asked[1]], "Rome.")) for asked in (ASKED, rome)]
+    assert after == alone
+    opening, cache = kept._opening
+    assert len(opening) == cache.get_seq_length() > llm.count(ASKED[0].text)
+
+    right_after = llm.nll(rome, "Rome.")  # goes on from the prompt that was answered last
+    kept._last = None
+    assert llm.nll(rome, "Rome.") == pytest.approx(right_after, rel=1e-4)
+    kept._last = (list(kept._opening[0]), cache)
+    assert kept.last(opening).get_seq_length() == len(opening) - 1
+    assert kept.last([*opening, 1]) is None
+
+
+def test_soft_prompts_keep_nothing(llm: Generator) -> None:
+    import peft
+
+    soft = object.__new__(peft.PeftModel)
+    assert Kept(soft).opening([1, 2], [1, 2]) is None

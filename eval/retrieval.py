@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from eval import cases, datasets
 from eval.corpus import indexed
-from eval.metrics.bootstrap import Difference, paired
+from eval.metrics.bootstrap import Difference, Estimate, interval, paired
 from eval.metrics.ndcg import ndcg
 from eval.metrics.recall import recall
 from eval.metrics.reciprocal_rank import reciprocal_rank
@@ -55,6 +55,17 @@ class Measured(NamedTuple):
             retriever: {
                 metric: median(values) if metric == "ms" else mean(values)
                 for metric, values in column.items()
+            }
+            for retriever, column in self.columns.items()
+        }
+
+    def intervals(self) -> dict[str, dict[str, Estimate]]:
+        """The means with their 95 % intervals, by the cluster bootstrap; none of the time."""
+        return {
+            retriever: {
+                metric: estimate
+                for metric, values in column.items()
+                if metric != "ms" and (estimate := interval(values, self.groups))
             }
             for retriever, column in self.columns.items()
         }
@@ -159,27 +170,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RagBotError as error:
         print(f"eval.retrieval: {error}", file=sys.stderr)
         return error.exit_status
-    table = measured.table()
+    table, intervals = measured.table(), measured.intervals()
     last = list(table)[-1]
-    differences = measured.against(last)
+    compared = measured.against(last)
     if options.json:
-        plain = {
-            retriever: {metric: each._asdict() for metric, each in row.items()}
-            for retriever, row in differences.items()
+        found = {
+            "table": table,
+            "intervals": _plain(intervals),
+            f"{last} against": _plain(compared),
         }
-        print(json.dumps({"table": table, f"{last} against": plain}, indent=1))
+        print(json.dumps(found, indent=1))
         return 0
     print(" " * 9 + "".join(f"{metric:>11}" for metric in table[last]))
     for retriever, row in table.items():
         print(f"{retriever:9}" + "".join(f"{row[metric]:11.4f}" for metric in table[last]))
-    for retriever, compared in differences.items():
+    print("95 % intervals")
+    for retriever, estimates in intervals.items():
+        shown = (f"  {each.low:.3f}–{each.high:.3f}" for each in estimates.values())
+        print(f"{retriever:9}" + "".join(shown))
+    for retriever, differences in compared.items():
         for metric in ("recall@5", "nDCG@10"):
-            each = compared[metric]
+            each = differences[metric]
             print(
                 f"{last} against {retriever}, {metric}: {each.mean:+.4f}"
                 f" [{each.low:+.4f}, {each.high:+.4f}], p = {each.p:.3f}"
             )
     return 0
+
+
+def _plain(
+    table: Mapping[str, Mapping[str, Estimate | Difference]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        name: {metric: each._asdict() for metric, each in row.items()}
+        for name, row in table.items()
+    }
 
 
 if __name__ == "__main__":

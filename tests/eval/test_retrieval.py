@@ -9,6 +9,7 @@ import pytest
 from eval import retrieval
 from eval.cases import GoldenCase, PageRef
 from eval.datasets import Dataset
+from eval.metrics.bootstrap import Estimate
 from rag_bot.config import Settings
 from rag_bot.types import Message
 
@@ -46,6 +47,7 @@ def test_retrieval_is_measured_on_the_real_index(settings: Settings) -> None:
     assert table["read"]["recall@1"] == 1
     assert table["hybrid"]["recall@1"] == 1
     assert table["hybrid"]["nDCG@10"] == 1
+    assert measured.intervals()["hybrid"]["nDCG@10"] == Estimate(1.0, 1.0, 1.0, 3)
     # what a follow-up is about stands only in what was said before it
     assert table["lexical"]["recall@1"] == 1
     alone = replace(DATASET.cases[-1], history=())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import random
 import sys
@@ -28,7 +29,8 @@ from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.errors import RagBotError
 from rag_bot.generate import Generator
-from rag_bot.types import Answer, Event, Finished, Message
+from rag_bot.read import Reader
+from rag_bot.types import Answer, Event, Finished, Message, Reading
 
 SEED = 4
 WARM = 0.5
@@ -60,6 +62,21 @@ class Remembering:
                     said.append(piece)
                     yield piece
         self._whole.add(key)
+
+
+class Recalling:
+    """A reader that reads each passage for each question once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[tuple[str, str, str], Reading] = {}
+        self.model_id = reader.model_id
+
+    def read(self, question: str, passages: Sequence[tuple[str, str]]) -> list[Reading]:
+        fresh = [each for each in passages if (question, *each) not in self._known]
+        for each, reading in zip(fresh, self._reader.read(question, fresh), strict=True):
+            self._known[question, *each] = reading
+        return [self._known[question, *each] for each in passages]
 
 
 class Blind(Remembering):
@@ -109,7 +126,8 @@ class Stage:
         self.golden = cases.read(bench.SHIPPED)
         self.files = sorted(each for each in bench.EXAMPLES.iterdir() if each.is_file())
         loaded = bench.engines(settings)
-        self.embedder, self.reader = loaded.embedder, loaded.reader
+        self.embedder = loaded.embedder
+        self.reader = functools.cache(lambda: _recalling(loaded.reader()))
         self.generators: dict[tuple[float, int], Remembering] = {}
 
     def generator(self, settings: Settings, kind: type[Remembering] = Remembering) -> Generator:
@@ -136,7 +154,7 @@ class Stage:
         folder = self.work / name
         files = self.files if files is None else files
         if ingesting is not None:
-            first = Engines(lambda: ingesting, lambda: self.generator(settings))
+            first = Engines(ingesting, lambda: self.generator(settings))
             with bench.over(files, settings, first, bench.quiet, folder / "index"):
                 pass
         loaded = Engines(self.embedder, lambda: self.generator(settings, kind), self.reader)
@@ -167,7 +185,7 @@ def trials(stage: Stage) -> list[Trial]:
 
     return [
         planted("top_k 1", settings=with_(base, retrieval={"top_k": 1})),
-        planted("shuffled vectors", ingesting=Shuffled(stage.embedder())),
+        planted("shuffled vectors", ingesting=lambda: Shuffled(stage.embedder())),
         planted("no sources in the prompt", answers=True, kind=Blind),
         planted("a third of the documents missing", files=kept),
         planted("markers shifted", answers=True, pipeline=Shifted),
@@ -233,6 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{caught} of {bad} planted regressions refused, {passed} of {good} harmless ones passed")
     (options.work / "trial.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False))
     return 0 if caught == bad and passed >= 0.9 * good else 1
+
+
+def _recalling(reader: Reader | None) -> Recalling | None:
+    return Recalling(reader) if reader else None
 
 
 def _shifted(answer: Answer) -> Answer:

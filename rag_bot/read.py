@@ -17,7 +17,7 @@ from rag_bot.config import Settings
 from rag_bot.digest import sha256_of
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import ModelBroken, ModelMissing
-from rag_bot.types import Reading, probability
+from rag_bot.types import Reading, log_odds, probability
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,12 +167,15 @@ class MiniReader:
             zip(starts.tolist(), ends.tolist(), scores.tolist(), strict=True)
         ):
             offsets = batch.offsets[row]
-            judge = float(logits.answerable[row])
+            answerable = self.calibration(float(logits.answerable[row]), score)
             inside = 0 < start < len(offsets)
             found.append(
                 Reading(
-                    relevance=float(logits.relevance[row]),
-                    answerable=self.calibration(judge, score),
+                    # That a passage answers ranks it better than the head that learned whether
+                    # it is about the question: nDCG@10 of .777 against .770 on held-out documents,
+                    # .839 against .827 on HotpotQA, each at its best weight for both.
+                    relevance=log_odds(answerable),
+                    answerable=answerable,
                     start=offsets[start][0] if inside else 0,
                     end=offsets[end][1] if inside else 0,
                     span=score,

@@ -102,8 +102,8 @@ def log_odds(p: float) -> float:
 class Reading:
     """What the reader found in one passage for one question.
 
-    `relevance` is log-odds that the passage is about the question, `answerable` the probability
-    that it holds the answer, and `start`, `end` the offsets in the passage's text of the words
+    `relevance` is what the passage is ranked by, as log-odds, `answerable` the probability that
+    it holds the answer, and `start`, `end` the offsets in the passage's text of the words
     that answer best, whether or not they do. `span` is the log-odds of those words against "no
     answer here".
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from rag_bot.errors import IndexBusy, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import CATALOGUE, Index, fingerprint
 from rag_bot.ledger import Ledger
+from rag_bot.loading import once
 from rag_bot.read import Reader
 
 SHIPPED = Path(__file__).parent / "data" / "examples.jsonl"
@@ -41,9 +41,9 @@ class Engines(NamedTuple):
 def engines(settings: Settings) -> Engines:
     """Those that the settings name."""
     return Engines(
-        cache(lambda: Embedder.from_settings(settings)),
-        cache(lambda: generate.load(settings)),
-        cache(lambda: read.load(settings)),
+        once(lambda: Embedder.from_settings(settings)),
+        once(lambda: generate.load(settings)),
+        once(lambda: read.load(settings)),
     )
 
 

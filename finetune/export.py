@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rag_bot import adapters, models
+from rag_bot import adapters, loading, models
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken, UsageError
 
@@ -35,9 +35,10 @@ def merge(settings: Settings, adapter: Path, out: Path) -> None:
     adapters.check_fits(adapter, base)
     transformers.utils.logging.disable_progress_bar()
     # Merged in float32: in bfloat16 a small change would be rounded away, sum by sum.
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
+    with loading.LOCK:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
     try:
         merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except Exception as error:  # whatever the library raises on an adapter that does not fit

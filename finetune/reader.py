@@ -29,7 +29,7 @@ from torch.nn import functional
 from eval import plots
 from finetune import spans
 from finetune.spans import Lesson
-from rag_bot import config, encoder, models, read
+from rag_bot import config, encoder, loading, models, read
 from rag_bot.encoder import Batch, Logits, Network, Pairs
 from rag_bot.errors import UsageError
 from rag_bot.read import Calibration
@@ -296,14 +296,15 @@ def train(
     pairs = Pairs(folder / "tokenizer.json")
     transformers.utils.logging.set_verbosity_error()
     # No dropout: nothing is read twice, and drawing it takes a CPU longer than the layers do.
-    network = start(
-        transformers.AutoModel.from_pretrained(
-            folder,
-            add_pooling_layer=False,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
+    with loading.LOCK:
+        network = start(
+            transformers.AutoModel.from_pretrained(
+                folder,
+                add_pooling_layer=False,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            )
         )
-    )
     if begin:
         network.load_state_dict(encoder.unpacked(load_file(begin / read.WEIGHTS)), strict=False)
     optimizer = _optimizer(network, recipe)

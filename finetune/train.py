@@ -25,7 +25,7 @@ from eval import plots
 from finetune import objective, tokens
 from finetune.examples import FEWEST, QAExample
 from finetune.tokens import Encoded
-from rag_bot import adapters, generate, models
+from rag_bot import adapters, generate, loading, models
 from rag_bot.embed import precision
 from rag_bot.errors import ModelBroken, Unavailable, UsageError
 
@@ -405,6 +405,7 @@ class _Work:
         return found[0], min(found)
 
 
+@loading.alone
 def _base(folder: Path, recipe: Recipe, device: torch.device) -> Any:
     import transformers
 

@@ -10,7 +10,7 @@ import numpy as np
 from llama_index.core.embeddings import BaseEmbedding
 from pydantic import PrivateAttr
 
-from rag_bot import models
+from rag_bot import loading, models
 from rag_bot.catalogue import Vectors
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken
@@ -49,6 +49,7 @@ class Embedder(BaseEmbedding):
 
     _model: Any = PrivateAttr()
 
+    @loading.alone
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging

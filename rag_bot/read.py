@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rag_bot import adapters, models
+from rag_bot import adapters, loading, models
 from rag_bot.config import Settings
 from rag_bot.digest import sha256_of
 from rag_bot.embed import precision, use_threads
@@ -98,6 +98,7 @@ class Calibration:
 class MiniReader:
     """The embedder's own base with three heads (`rag_bot.encoder`)."""
 
+    @loading.alone
     def __init__(self, folder: Path, settings: Settings) -> None:
         import torch
         import transformers
@@ -187,6 +188,7 @@ class MiniReader:
 class Reranking:
     """A reader whose relevance is another model's: any cross-encoder with one output."""
 
+    @loading.alone
     def __init__(self, reader: Reader, folder: Path) -> None:
         from sentence_transformers import CrossEncoder
 

@@ -17,6 +17,7 @@ from ingest.repair import repair
 from ingest.report import Progress, Report
 from ingest.sync import PLAIN, Options, ingest
 from ingest.verify import Finding, verify
+from rag_bot import loading
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
@@ -45,8 +46,6 @@ class Local:
             self._writer,
             self._read_by,
         )
-        # One lock: a question that comes during the warm-up waits, and loads nothing twice.
-        self._loading = threading.RLock()
         self._writing = threading.Lock()
         self._written_by: tuple[Path | None, Generator] | None = None
         self._reader: tuple[Path | None, Reader | None] | None = None
@@ -73,7 +72,7 @@ class Local:
         """The LLM with the adapter that is live now: a promotion needs no restart."""
         from rag_bot import adapters, generate
 
-        with self._loading:
+        with loading.LOCK:
             wanted = adapters.located(self.settings)
             if self._written_by is None or self._written_by[0] != wanted:
                 self._written_by = wanted, generate.load(self.settings)
@@ -83,14 +82,14 @@ class Local:
         """The reader that is live now."""
         from rag_bot import read
 
-        with self._loading:
+        with loading.LOCK:
             wanted = read.located(self.settings)
             if self._reader is None or self._reader[0] != wanted:
                 self._reader = wanted, read.load(self.settings)
             return self._reader[1]
 
     def _loaded(self, model: str) -> Any:
-        with self._loading:
+        with loading.LOCK:
             return getattr(self, model)
 
     # Asking

@@ -43,6 +43,12 @@ _T = TypeVar("_T")
 
 QUOTE_FROM = 0.55
 """A passage that fits the question this well is quoted when the model's own words don't hold."""
+OVERRULED_FROM = 0.5
+"""From this probability on, the reader is believed where a small model declines.
+
+That one can't tell: of 233 questions over the held-out documents, 86 % of those that the shipped
+model declined have an answer there, and 77 % of those that it answered.
+"""
 SURE_FROM = 0.7
 """From this probability on, an answer that lacks what the reader found gives way to a quotation.
 
@@ -164,7 +170,7 @@ class Pipeline:
         if cited and draft.tells_what_was_found:
             yield _answered(base, draft.checked, cited, base.verdicts, clock)
             return
-        declined = draft.declined and not (draft.is_sure and not self.settings.models.endpoint)
+        declined = draft.declined and (bool(self.settings.models.endpoint) or not draft.overruled)
         quotation = None if declined else draft.quotation()
         if quotation:
             quote = quotation.citations[0]
@@ -311,13 +317,12 @@ class _Draft:
         return tuple(dict.fromkeys(c for verdict in self.verdicts for c in verdict.citations))
 
     @property
-    def is_sure(self) -> bool:
-        """Whether the reader is surer than a small model that declines.
+    def overruled(self) -> bool:
+        """Whether the reader is surer of an answer than a small model that declines is of none.
 
-        The shipped one declined 7 of 54 answerable and 3 of 18 unanswerable questions about
-        `examples/`: it can't tell. A server's model is believed.
+        A server's model is believed.
         """
-        return self._found is not None and self._found.sure >= SURE_FROM
+        return self._found is not None and self._found.sure >= OVERRULED_FROM
 
     @property
     def tells_what_was_found(self) -> bool:

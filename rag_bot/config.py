@@ -96,10 +96,10 @@ class Retrieval(_Section):
         description="Abstain when the evidence score of the best source is below this; 0 never",
     )
     answerable: float = Field(
-        0.5,
+        0.55,
         ge=0,
         le=1,
-        description="Abstain when the reader gives no source this probability of answering",
+        description="Abstain when the reader gives the likeliest source less than this",
     )
 
 

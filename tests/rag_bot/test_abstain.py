@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from rag_bot.abstain import REASONS, evidence, trust
-from rag_bot.types import Source
+from rag_bot.abstain import REASONS, answerable, evidence, trust
+from rag_bot.types import Reading, Source
 
 Make = Callable[..., Source]
 
@@ -41,8 +42,19 @@ def test_every_reason_has_words() -> None:
     assert all(text.endswith(".") for text in REASONS.values())
 
 
+def test_what_counts_is_the_probability_of_the_source_that_would_be_quoted(source: Make) -> None:
+    """0.60 x 0.9 is more than 0.65 x 0.9^2."""
+    read = [
+        replace(source(n, "x"), reading=Reading(0.0, p, 0, 1, 0.0))
+        for n, p in enumerate((0.6, 0.65), start=1)
+    ]
+    assert answerable(read) == 0.6
+    assert answerable(read[1:]) == 0.65
+    assert answerable([source(1, "x")]) is None
+
+
 def test_trust_worked_by_hand() -> None:
-    """At even odds e^-1.77 to 1, at 3 to 1 (0.75) 3^1.76 times as much."""
-    assert trust(0.5) == pytest.approx(0.1455, abs=1e-3)
-    assert trust(0.75) == pytest.approx(0.5407, abs=1e-3)
+    """At even odds e^-0.93 to 1, at 3 to 1 (0.75) 3^1.4 times as much."""
+    assert trust(0.5) == pytest.approx(0.2829, abs=1e-3)
+    assert trust(0.75) == pytest.approx(0.6475, abs=1e-3)
     assert 0 <= trust(0.0) < trust(0.1) < trust(0.9) < trust(1.0) <= 1

@@ -45,11 +45,15 @@ def ask(
         question: str = QUESTION,
         *history: Message,
         reader: Reader | None = None,
+        endpoint: str = "",
         **retrieval: float,
     ) -> tuple[Answer, str]:
-        changed = settings.retrieval.model_copy(update=retrieval)
+        changed = {
+            "retrieval": settings.retrieval.model_copy(update=retrieval),
+            "models": settings.models.model_copy(update={"endpoint": endpoint}),
+        }
         pipeline = Pipeline(
-            settings.model_copy(update={"retrieval": changed}),
+            settings.model_copy(update=changed),
             index,
             lambda: embedder,
             (lambda: generator) if generator else never,
@@ -364,6 +368,8 @@ def test_a_small_model_that_declines_gives_way_to_a_reader_that_is_sure(
     declining = scripted("The documents do not say.")
     answer, _ = ask(declining, reader=reader)
     assert answer.text.startswith(f"The documents say: “{DAYS}”")
+    answer, _ = ask(declining, reader=reader, endpoint="http://127.0.0.1:9/v1")
+    assert (answer.abstained, answer.reason) == (True, "model")
     unsure = "Who was the first emperor of Rome?"
     answer, _ = ask(declining, unsure, reader=reader, floor=0, answerable=0)
     assert (answer.abstained, answer.reason) == (True, "model")

@@ -339,7 +339,21 @@ class _Draft:
         return len(words & told) >= len(words) / 2
 
     def write(self, stream: Iterator[str]) -> Iterator[str]:
-        """Hand on the model's text with checked markers, and stop it when it says no more."""
+        """Hand on the model's text with checked markers, and stop it when it says no more.
+
+        That it declines is not handed on: the answer is then another one, or says so itself.
+        """
+        opening, undecided = "", True
+        for text in self._judged(stream):
+            opening += text
+            undecided = undecided and _may_decline(opening)
+            if not undecided:
+                yield opening
+                opening = ""
+        if opening and not self.declined:
+            yield opening
+
+    def _judged(self, stream: Iterator[str]) -> Iterator[str]:
         claims = ClaimStream()
         with contextlib.closing(_Ending(stream)) as pieces:
             for piece in pieces:
@@ -370,7 +384,7 @@ class _Draft:
 
     def _judge(self, claim: Claim) -> str:
         """Note the verdict; returns the markers that the claim has earned."""
-        if claim.text.rstrip(".").casefold() == prompt.NO_ANSWER.rstrip(".").casefold():
+        if _plain(claim.text) == _plain(prompt.NO_ANSWER):
             self.declined = True
             return ""
         if claim.text in (verdict.claim for verdict in self.verdicts):
@@ -408,6 +422,15 @@ def evidence_of(sources: Sequence[Source]) -> Evidence | None:
     start, end = reading.start, reading.end
     cited = survey.around(source, start, end)
     return Evidence(source.chunk.text[start:end], cited, reading.answerable)
+
+
+def _plain(text: str) -> str:
+    return text.strip().rstrip(".").casefold()
+
+
+def _may_decline(opening: str) -> bool:
+    """Whether a text that begins so may yet say that there is no answer."""
+    return _plain(prompt.NO_ANSWER).startswith(_plain(opening))
 
 
 def _loops(text: str) -> bool:

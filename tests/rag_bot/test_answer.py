@@ -127,9 +127,20 @@ def test_a_marker_on_the_wrong_source_is_put_right(ask: Ask, scripted: Any) -> N
 
 
 def test_a_model_that_declines_is_believed(ask: Ask, scripted: Any) -> None:
-    answer, _ = ask(scripted("The documents", " do not say."))
+    answer, shown = ask(scripted("The documents", " do not say."))
+    assert shown == ""
     assert (answer.abstained, answer.reason, answer.text) == (True, "model", REASONS["model"])
     assert answer.citations == ()
+
+
+@pytest.mark.parametrize(
+    "pieces", [("The doc", "uments do not say much. The pump."), ("The documents",), ("The", " x.")]
+)
+def test_what_only_begins_like_declining_is_shown(
+    ask: Ask, scripted: Any, pieces: tuple[str, ...]
+) -> None:
+    _, shown = ask(scripted(*pieces))
+    assert shown.startswith("".join(pieces).partition(".")[0])
 
 
 def test_an_off_topic_question_never_reaches_the_model(ask: Ask) -> None:
@@ -366,7 +377,8 @@ def test_a_small_model_that_declines_gives_way_to_a_reader_that_is_sure(
     ask: Ask, scripted: Any, reader: Reader
 ) -> None:
     declining = scripted("The documents do not say.")
-    answer, _ = ask(declining, reader=reader)
+    answer, shown = ask(declining, reader=reader)
+    assert shown == ""
     assert answer.text.startswith(f"The documents say: “{DAYS}”")
     answer, _ = ask(declining, reader=reader, endpoint="http://127.0.0.1:9/v1")
     assert (answer.abstained, answer.reason) == (True, "model")

@@ -134,13 +134,13 @@ def test_a_model_that_declines_is_believed(ask: Ask, scripted: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "pieces", [("The doc", "uments do not say much. The pump."), ("The documents",), ("The", " x.")]
+    "said", [("The doc", "uments do not say much. The pump."), ("The documents",), ("The", " x.")]
 )
 def test_what_only_begins_like_declining_is_shown(
-    ask: Ask, scripted: Any, pieces: tuple[str, ...]
+    ask: Ask, scripted: Any, said: tuple[str, ...]
 ) -> None:
-    _, shown = ask(scripted(*pieces))
-    assert shown.startswith("".join(pieces).partition(".")[0])
+    _, shown = ask(scripted(*said))
+    assert shown.startswith("".join(said).partition(".")[0])
 
 
 def test_an_off_topic_question_never_reaches_the_model(ask: Ask) -> None:

@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """Keys and values of one model's attention. Not for two threads at once."""
+    """Keys and values of one model's attention. Not for two threads at once.
+
+    Of a model with other layers than plain attention nothing is kept: what slid out of a window
+    can't be gone back to. Nor of soft prompts and prefixes, which put keys and values in front.
+    """
 
     def __init__(self, model: Any) -> None:
         import peft
+        import transformers
+        from transformers.cache_utils import DynamicLayer
 
         self._model = model
-        # Soft prompts and prefixes put keys and values of their own in front.
-        self._works = not isinstance(model, peft.PeftModel)
+        self._works = not isinstance(model, peft.PeftModel) and all(
+            type(layer) is DynamicLayer
+            for layer in transformers.DynamicCache(config=model.config).layers
+        )
         self._opening: tuple[list[int], DynamicCache] | None = None
         self._last: tuple[list[int], DynamicCache] | None = None
 

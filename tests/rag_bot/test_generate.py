@@ -3,9 +3,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import peft
 import pytest
 import torch
+import transformers
 
 from rag_bot import generate
 from rag_bot.config import Generation, load
@@ -193,8 +196,8 @@ def test_what_was_kept_of_a_prompt_changes_no_answer(llm: Generator) -> None:
     assert kept.last([*opening, 1]) is None
 
 
-def test_soft_prompts_keep_nothing(llm: Generator) -> None:
-    import peft
-
+def test_of_soft_prompts_and_sliding_windows_nothing_is_kept() -> None:
     soft = object.__new__(peft.PeftModel)
-    assert Kept(soft).opening([1, 2], [1, 2]) is None
+    sliding = SimpleNamespace(config=transformers.Gemma3TextConfig(num_hidden_layers=2))
+    for model in (soft, sliding):
+        assert Kept(model).opening([1, 2], [1, 2]) is None

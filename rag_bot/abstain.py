@@ -43,15 +43,16 @@ def evidence(question: str, sources: Sequence[Source], cosine: float) -> float:
     return (max(0.0, cosine) + coverage) / 2
 
 
-_TRUST = (1.4, -0.93)
+_TRUST = (1.74, -1.84)
 
 
 def trust(answerable: float) -> float:
     """The probability that what the reader points at is right, by what it says of answering.
 
     The reader's own probability is about a passage known to be the right one; this one was found,
-    and its words may be others. Platt scaling (Platt, 1999), fitted on 233 answers over the
-    held-out documents.
+    and its words may be others. Platt scaling (Platt, 1999), fitted on 475 questions over the
+    held-out documents, 175 of them near misses: in cross-validation the expected calibration error
+    is 0.05. How much of the question's words the source has, and how near it is, add nothing to it.
     """
     slope, bias = _TRUST
     return probability(slope * log_odds(answerable) + bias)

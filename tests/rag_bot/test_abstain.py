@@ -54,7 +54,7 @@ def test_what_counts_is_the_probability_of_the_source_that_would_be_quoted(sourc
 
 
 def test_trust_worked_by_hand() -> None:
-    """At even odds e^-0.93 to 1, at 3 to 1 (0.75) 3^1.4 times as much."""
-    assert trust(0.5) == pytest.approx(0.2829, abs=1e-3)
-    assert trust(0.75) == pytest.approx(0.6475, abs=1e-3)
+    """At even odds e^-1.84 to 1, at 3 to 1 (0.75) 3^1.74 times as much."""
+    assert trust(0.5) == pytest.approx(0.1370, abs=1e-3)
+    assert trust(0.75) == pytest.approx(0.5178, abs=1e-3)
     assert 0 <= trust(0.0) < trust(0.1) < trust(0.9) < trust(1.0) <= 1

@@ -77,6 +77,7 @@ GROUPS = (
         {
             "accuracy": "the answer holds a reference answer, or the bot rightly gave none",
             "accuracy_answerable": "the same, of questions that the documents answer",
+            "accuracy_with_quotes": "the same, counting the quotes shown under the answer",
             "exact_match": "the answer is a reference answer and nothing else (SQuAD's rules);"
             " an abstention is right where there is no answer",
             "F1": "words shared with the nearest reference answer (SQuAD's rules): long sentences"
@@ -111,6 +112,8 @@ GROUPS = (
         "Proof",
         "Do the sources bear the answers out, and do the citations lead to the right pages?",
         {
+            "own_words": "of the answers, the share in the model's words; the rest are quotations"
+            " that took their place",
             "faithfulness": "of an answer's claims, the share that a source bears out",
             "citation_recall": "of an answer's claims, the share with a citation that bears it out",
             "citation_precision": "of the citations, the share that bears its claim out",

@@ -84,6 +84,16 @@ def said(row: Row) -> str:
     return quoted[1] if quoted else text
 
 
+def in_own_words(row: Row) -> bool:
+    """Whether an answer is the model's, and not a quotation that took its place."""
+    return not _QUOTING.match(_MARKERS.sub("", row.answer).strip())
+
+
+def shown(row: Row) -> str:
+    """All that a reader of an answer sees: its words, and the quotes under it."""
+    return "\n".join([said(row), *(each.quote for each in row.citations)])
+
+
 def correct(row: Row) -> bool:
     """The answer holds a reference, or the bot rightly gave none."""
     if not row.case.answerable:
@@ -200,6 +210,16 @@ PER_CASE: dict[str, Metric] = {
         _compared(contains.contains),
         "the same, of answerable questions",
     ),
+    "accuracy_with_quotes": Metric(
+        _answerable(
+            lambda row: (
+                float(bool(contains.contains(shown(row), row.case.references)))
+                if row.case.references
+                else None
+            )
+        ),
+        "the answer or a quote under it holds a reference, answerable questions",
+    ),
     "exact_match": Metric(
         _keyed(lambda row: squad.exact_match(said(row), row.case.references)), "SQuAD's EM"
     ),
@@ -215,6 +235,9 @@ PER_CASE: dict[str, Metric] = {
     ),
     "false_abstention": Metric(
         _answerable(lambda row: float(row.abstained)), "abstentions of the answerable", False
+    ),
+    "own_words": Metric(
+        _stated(lambda row: float(in_own_words(row))), "answers that are not a quotation alone"
     ),
     "faithfulness": Metric(
         _stated(

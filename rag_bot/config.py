@@ -146,6 +146,7 @@ class Evaluation(_Section):
             "accuracy=0.03",
             "false_abstention=0.05",
             "abstention_recall=0.05",
+            "own_words=0.10",
             "faithfulness=0.03",
             "page_precision=0.05",
             "markers_resolved=0.02",

@@ -102,6 +102,7 @@ BY_HAND: dict[str, dict[str, float]] = {
     "source_recall": {"one": 1, "two": 1 / 2, "shy": 1},
     "accuracy": {"one": 1, "two": 0, "given": 0, "kept": 1, "shy": 0},
     "accuracy_answerable": {"one": 1, "two": 0, "shy": 0},
+    "accuracy_with_quotes": {"one": 1, "two": 0, "shy": 0},
     "exact_match": {"one": 0, "two": 0, "given": 0, "kept": 1, "shy": 0},
     # "they have 28 days" and "28 days": 2 × 2 of 4 + 2 words.
     "F1": {"one": 4 / 6, "two": 0, "given": 0, "kept": 1, "shy": 0},
@@ -110,6 +111,7 @@ BY_HAND: dict[str, dict[str, float]] = {
     "ROUGE-L": {"one": 4 / 6, "two": 0, "shy": 0},
     "abstention_recall": {"given": 0, "kept": 1},
     "false_abstention": {"one": 0, "two": 0, "shy": 1},
+    "own_words": {"one": 1, "two": 1, "given": 1},
     "faithfulness": {"one": 1, "two": 1 / 3, "given": 0},
     "citation_recall": {"one": 1, "two": 1 / 3, "given": 0},
     # Of the three citations of `two`, those of its first claim.
@@ -126,6 +128,15 @@ BY_HAND: dict[str, dict[str, float]] = {
 def test_figures_of_cases_are_those_worked_out_by_hand(five: dict[str, Row], name: str) -> None:
     values = {key: score.PER_CASE[name].value(each) for key, each in five.items()}
     assert {k: v for k, v in values.items() if v is not None} == pytest.approx(BY_HAND[name])
+
+
+def test_a_quotation_is_not_in_the_models_words_and_its_quote_counts(five: dict[str, Row]) -> None:
+    quoting = replace(five["one"], answer="The documents say: “All staff have 28 days.” [1]")
+    assert score.PER_CASE["own_words"].value(quoting) == 0
+    quoted = replace(
+        five["two"], citations=(replace(five["two"].citations[0], quote="It has 28 days."),)
+    )
+    assert score.PER_CASE["accuracy_with_quotes"].value(quoted) == 1
 
 
 def test_every_figure_of_a_case_is_held_against_one_worked_out_by_hand() -> None:

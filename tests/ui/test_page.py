@@ -219,12 +219,15 @@ def test_what_is_uploaded_can_be_asked_about(page: Page, served: Served, tmp_pat
 
 def test_stop_stops_the_model(page: Page, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     real = served.local.ask
+    clicked = threading.Event()
     closed = threading.Event()
     finished = threading.Event()
 
     def watched(*arguments: Any) -> Iterator[Event]:
         try:
-            yield from real(*arguments)
+            for event in real(*arguments):
+                yield event
+                clicked.wait(30)  # a short answer would be there before the click
             finished.set()
         finally:
             closed.set()
@@ -233,6 +236,7 @@ def test_stop_stops_the_model(page: Page, served: Served, monkeypatch: pytest.Mo
     ask(page, "What does error code E07 mean and what should I do?")
     page.wait_for_selector("#chat .bot >> text=Reading")
     page.get_by_role("button", name="Stop").click()
+    clicked.set()
     page.wait_for_selector("#chat .bot .tag >> text=stopped")
     assert closed.wait(10)
     assert not finished.is_set()

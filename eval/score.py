@@ -77,21 +77,26 @@ class Scores:
 
 def said(row: Row) -> str:
     """The answer's own words: without markers, and nothing for an abstention."""
+    text, quoted = _text(row)
     if row.abstained:
         return ""
-    text = _MARKERS.sub("", row.answer).strip()
-    quoted = _QUOTING.match(text)
     return quoted[1] if quoted else text
 
 
 def in_own_words(row: Row) -> bool:
     """Whether an answer is the model's, and not a quotation that took its place."""
-    return not _QUOTING.match(_MARKERS.sub("", row.answer).strip())
+    return not _text(row)[1]
 
 
 def shown(row: Row) -> str:
     """All that a reader of an answer sees: its words, and the quotes under it."""
     return "\n".join([said(row), *(each.quote for each in row.citations)])
+
+
+def _text(row: Row) -> tuple[str, re.Match[str] | None]:
+    """The answer without markers, and its match if it is a quotation."""
+    text = _MARKERS.sub("", row.answer).strip()
+    return text, _QUOTING.match(text)
 
 
 def correct(row: Row) -> bool:
@@ -153,11 +158,11 @@ def _answerable(measure: Callable[[Row], float | None]) -> Callable[[Row], float
 
 
 def _compared(
-    measure: Callable[[str, Sequence[str]], float | None],
+    measure: Callable[[str, Sequence[str]], float | None], words: Callable[[Row], str] = said
 ) -> Callable[[Row], float | None]:
     """For answerable cases with a reference."""
     return _answerable(
-        lambda row: measure(said(row), row.case.references) if row.case.references else None
+        lambda row: measure(words(row), row.case.references) if row.case.references else None
     )
 
 
@@ -211,13 +216,7 @@ PER_CASE: dict[str, Metric] = {
         "the same, of answerable questions",
     ),
     "accuracy_with_quotes": Metric(
-        _answerable(
-            lambda row: (
-                float(bool(contains.contains(shown(row), row.case.references)))
-                if row.case.references
-                else None
-            )
-        ),
+        _compared(contains.contains, shown),
         "the answer or a quote under it holds a reference, answerable questions",
     ),
     "exact_match": Metric(

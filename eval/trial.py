@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 import random
 import sys
@@ -29,6 +28,7 @@ from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.errors import RagBotError
 from rag_bot.generate import Generator
+from rag_bot.loading import once
 from rag_bot.read import Reader
 from rag_bot.types import Answer, Event, Finished, Message, Reading
 
@@ -127,7 +127,7 @@ class Stage:
         self.files = sorted(each for each in bench.EXAMPLES.iterdir() if each.is_file())
         loaded = bench.engines(settings)
         self.embedder = loaded.embedder
-        self.reader = functools.cache(lambda: _recalling(loaded.reader()))
+        self.reader = once(lambda: Recalling(found) if (found := loaded.reader()) else None)
         self.generators: dict[tuple[float, int], Remembering] = {}
 
     def generator(self, settings: Settings, kind: type[Remembering] = Remembering) -> Generator:
@@ -251,10 +251,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{caught} of {bad} planted regressions refused, {passed} of {good} harmless ones passed")
     (options.work / "trial.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False))
     return 0 if caught == bad and passed >= 0.9 * good else 1
-
-
-def _recalling(reader: Reader | None) -> Recalling | None:
-    return Recalling(reader) if reader else None
 
 
 def _shifted(answer: Answer) -> Answer:

@@ -731,16 +731,24 @@ def test_a_bench_is_made_of_a_folder_and_kept(
         assert word_embedder.seen == []
 
 
-def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
-    settings: Settings, word_embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def copied(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Settings, Path]:
+    """Two documents to make copies of, parsed in this process and not read."""
     monkeypatch.setattr(sync, "drafts", drafts_here)
     real = settings.models.model_copy(update={"embedder": "all-minilm-l6-v2", "reader": ""})
-    settings = settings.model_copy(update={"models": real})
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "pump.txt").write_text(PUMP)
     (docs / "lease.txt").write_text(LEASE)
+    return settings.model_copy(update={"models": real}), docs
+
+
+def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
+    copied: tuple[Settings, Path], word_embedder: Any, tmp_path: Path
+) -> None:
+    settings, docs = copied
     cases.write(tmp_path / "golden.jsonl", [GOLDEN[1], GOLDEN[3]])
     plan = Plan(cases.read(tmp_path / "golden.jsonl"), answers=False, check=False)
     loaded = bench.Engines(lambda: word_embedder, never)
@@ -763,15 +771,9 @@ def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
 
 
 def test_a_copy_loses_a_document_and_stays(
-    settings: Settings, word_embedder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: tuple[Settings, Path], word_embedder: Any
 ) -> None:
-    monkeypatch.setattr(sync, "drafts", drafts_here)
-    real = settings.models.model_copy(update={"embedder": "all-minilm-l6-v2", "reader": ""})
-    settings = settings.model_copy(update={"models": real})
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "pump.txt").write_text(PUMP)
-    (docs / "lease.txt").write_text(LEASE)
+    settings, docs = copied
     loaded = bench.Engines(lambda: word_embedder, never)
     with bench.over([docs], settings, loaded, bench.quiet):
         (place,) = (settings.data_dir / COPIES).iterdir()

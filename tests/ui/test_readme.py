@@ -38,7 +38,7 @@ def test_each_command_is_one(line: str) -> None:
 
 def test_there_are_commands() -> None:
     assert len(OURS) > 30
-    assert len(MODULES) >= 12
+    assert len(MODULES) >= 14
 
 
 @pytest.mark.parametrize(("module", "rest"), MODULES)

@@ -28,6 +28,10 @@ _ABBREVIATION = re.compile(
     r"Aug|Sept?|Oct|Nov|Dec|e\.g|i\.e|z\.B|d\.h)|(?:^|\n)[ \t]*\(?\d{1,3})\.$"
 )
 _LONG = 320
+_SHORT = 0.6
+"""A line shorter than this share of the longest was not broken by the page's width."""
+_UNITS = 3
+_GOES_ON = ",;:-–—/(&"
 
 
 class Span(NamedTuple):
@@ -51,17 +55,38 @@ def sentences(text: str) -> list[Span]:
 def passages(text: str) -> list[Span]:
     """Sentences for quoting: rows of tables stand alone, and nothing is too long to quote.
 
-    A table that lost its ruling in a PDF is one long "sentence" of many lines; it is cut at them.
+    Lines that are units of their own without a full stop (headings, slides, boxes of facts) are
+    told from those that a page's width broke. A table that lost its ruling in a PDF is one long
+    "sentence" of many lines; it is cut at them.
     """
     found: list[Span] = []
+    width = max(map(len, text.split("\n")))
     for span in sentences(text):
-        long = span.end - span.start > _LONG
         start = span.start
-        for line in (_LINE if long else _ROW).finditer(text, span.start, span.end):
-            found += _stripped(text, start, line.start())
-            start = line.end()
+        for cut in _line_cuts(text, span, width):
+            found += _stripped(text, start, cut)
+            start = cut
         found += _stripped(text, start, span.end)
     return found
+
+
+def _line_cuts(text: str, span: Span, width: int) -> Iterator[int]:
+    """Where a sentence of several lines is cut, `width` being the longest line around it."""
+    breaks = [match.start() for match in _LINE.finditer(text, *span)]
+    long = span.end - span.start > _LONG
+    units = len(breaks) >= _UNITS and all(_begins(text, cut) for cut in breaks)
+    rows = {match.start() for match in _ROW.finditer(text, *span)}
+    for cut in breaks:
+        line = text[text.rfind("\n", 0, cut) + 1 : cut].rstrip()
+        short = len(line) < _SHORT * width and line[-1:] not in _GOES_ON
+        if long or units or cut in rows or (short and _begins(text, cut)):
+            yield cut
+
+
+def _begins(text: str, cut: int) -> bool:
+    """Whether the line after a line feed looks like the beginning of something."""
+    first = text[cut:].lstrip()[:1]
+    return first.isupper() or first.isdigit()
 
 
 def _cuts(text: str) -> Iterator[int]:

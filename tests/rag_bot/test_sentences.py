@@ -102,3 +102,36 @@ def test_a_table_that_lost_its_ruling_is_cut_at_its_lines() -> None:
     text = "\n".join(f"Article {n} costs {n} euros net" for n in range(30))
     assert len(sentences(text)) == 1
     assert [text[s.start : s.end] for s in passages(text)] == text.split("\n")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["5.4 Storage", "Store the station dry, at -20 to +45 °C."],
+        ["Price list 2026", "Valid from 1 January 2026, without tax."],
+        ["Fish stall on Thursdays", "Choir on Tuesdays", "Rowing boat: ask Nell", "Party in June"],
+    ],
+)
+def test_headings_and_lines_that_are_units_are_passages_of_their_own(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    assert [text[s.start : s.end] for s in passages(text)] == lines
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The tunnel was built in the late 19th century to connect the town of\nLucerne with Milan.",
+        "A short line:\nIt goes on after a colon.",
+        "One\ntwo\nthree\nfour",
+    ],
+)
+def test_a_line_that_the_page_broke_is_no_passage(sentence: str) -> None:
+    text = f"Before it stands a sentence of about the same width as it has. Yes.\n{sentence}"
+    assert text[slice(*passages(text)[-1])] == sentence
+
+
+def test_a_sentence_that_begins_within_a_line_is_not_cut_for_being_short() -> None:
+    text = "The war brought many changes to the whole region. In it, Adolf\nHitler stayed there."
+    assert [text[s.start : s.end] for s in passages(text)][
+        1
+    ] == "In it, Adolf\nHitler stayed there."

@@ -6,6 +6,9 @@ never spoils it.
     {"id": "lease-end", "question": "When does the lease end?", "answerable": true,
      "reference": ["31 March 2031"], "tags": ["single"], "history": [],
      "relevant": [{"document": "lease.pdf", "page": 3, "quote": "ends on 31 March 2031"}]}
+
+A case whose answer is several facts may name them, each in the wordings that will do:
+`"nuggets": [["31 March 2031"], ["twelve months", "12 months"]]`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -44,8 +47,9 @@ class GoldenCase:
     """A question and what a right answer to it is.
 
     `references` are accepted answers, the best one first; none for an unanswerable question, which
-    has no relevant pages either. `group` is what the case was drawn with (an article, a document):
-    cases of one group are resampled together.
+    has no relevant pages either. `nuggets` are what an answer must say where it is several things,
+    each with its accepted wordings. `group` is what the case was drawn with (an article, a
+    document): cases of one group are resampled together.
     """
 
     id: str
@@ -56,6 +60,7 @@ class GoldenCase:
     history: tuple[Message, ...] = ()
     tags: tuple[str, ...] = ()
     group: str = ""
+    nuggets: tuple[tuple[str, ...], ...] = ()
 
     @property
     def cluster(self) -> str:
@@ -134,6 +139,8 @@ def to_json(case: GoldenCase) -> str:
         row["tags"] = list(case.tags)
     if case.group:
         row["group"] = case.group
+    if case.nuggets:
+        row["nuggets"] = [list(each) for each in case.nuggets]
     return json.dumps(row, ensure_ascii=False)
 
 
@@ -150,6 +157,7 @@ def from_json(row: object) -> GoldenCase:
         history=tuple(Message(each.role, each.text) for each in form.history),
         tags=tuple(form.tags),
         group=form.group,
+        nuggets=tuple(map(tuple, form.nuggets)),
     )
 
 
@@ -210,6 +218,7 @@ class _Form(_Strict):
     history: list[_Turn] = []
     tags: list[str] = []
     group: str = ""
+    nuggets: list[Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]] = []
 
     @model_validator(mode="after")
     def _agrees(self) -> _Form:
@@ -218,7 +227,7 @@ class _Form(_Strict):
             raise ValueError("answerable, but no relevant page is named")
         if not self.answerable and has:
             raise ValueError("unanswerable, but pages are named that answer it")
-        if not self.answerable and any(self.reference):
+        if not self.answerable and (any(self.reference) or self.nuggets):
             raise ValueError("unanswerable, but an answer is given")
         return self
 

@@ -28,10 +28,10 @@ from eval.metrics import bootstrap
 from eval.metrics.squad import exact_match, f1
 from rag_bot import adapters, config, context, generate, models, prompt, rank, read
 from rag_bot.abstain import answerable
-from rag_bot.answer import evidence_of
 from rag_bot.catalogue import Collection
 from rag_bot.cite import parse
 from rag_bot.config import Settings
+from rag_bot.draft import evidence_of
 from rag_bot.embed import Embedder
 from rag_bot.generate import Batching, Generator
 from rag_bot.index import Index

@@ -78,6 +78,8 @@ GROUPS = (
             "accuracy": "the answer holds a reference answer, or the bot rightly gave none",
             "accuracy_answerable": "the same, of questions that the documents answer",
             "accuracy_with_quotes": "the same, counting the quotes shown under the answer",
+            "nugget_recall": "of the facts that a right answer needs, the share that stands in the"
+            " answer or a quote under it",
             "exact_match": "the answer is a reference answer and nothing else (SQuAD's rules);"
             " an abstention is right where there is no answer",
             "F1": "words shared with the nearest reference answer (SQuAD's rules): long sentences"

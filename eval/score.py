@@ -24,6 +24,7 @@ from eval.metrics import (
     faithfulness,
     latency,
     ndcg,
+    nuggets,
     perplexity,
     precision,
     recall,
@@ -36,13 +37,15 @@ from eval.metrics.abstention import Abstention, Decision
 from eval.metrics.bootstrap import Estimate
 from eval.metrics.calibration import Judged
 from eval.rows import Row
+from rag_bot.abstain import NOT_ANSWERED
 from rag_bot.jsonable import jsonable
 
 FORMAT = 1
 Place = tuple[str, int | None]
 
 _MARKERS = re.compile(r"\s*\[\d+\]")
-_QUOTING = re.compile(r"^The documents say: “(.*)”$", re.DOTALL)
+_QUOTING = re.compile(r"The documents say: “(.*)”", re.DOTALL)
+_NOT_ANSWERED = re.compile(re.escape(NOT_ANSWERED).replace(r"\{part\}", ".*"))
 
 
 class Metric(NamedTuple):
@@ -77,15 +80,14 @@ class Scores:
 
 def said(row: Row) -> str:
     """The answer's own words: without markers, and nothing for an abstention."""
-    text, quoted = _text(row)
     if row.abstained:
         return ""
-    return quoted[1] if quoted else text
+    return "\n\n".join(quoted[1] if quoted else text for text, quoted in _paragraphs(row))
 
 
 def in_own_words(row: Row) -> bool:
     """Whether an answer is the model's, and not a quotation that took its place."""
-    return not _text(row)[1]
+    return any(not quoted for _, quoted in _paragraphs(row))
 
 
 def shown(row: Row) -> str:
@@ -93,17 +95,29 @@ def shown(row: Row) -> str:
     return "\n".join([said(row), *(each.quote for each in row.citations)])
 
 
-def _text(row: Row) -> tuple[str, re.Match[str] | None]:
-    """The answer without markers, and its match if it is a quotation."""
-    text = _MARKERS.sub("", row.answer).strip()
-    return text, _QUOTING.match(text)
+def _paragraphs(row: Row) -> list[tuple[str, re.Match[str] | None]]:
+    """What is said without markers, each with its match if it is a quotation."""
+    texts = _MARKERS.sub("", row.answer).strip().split("\n\n")
+    return [(text, _QUOTING.fullmatch(text)) for text in texts if not _NOT_ANSWERED.fullmatch(text)]
+
+
+def needed(row: Row) -> tuple[tuple[str, ...], ...]:
+    """The facts that a right answer tells, each in its accepted wordings."""
+    return row.case.nuggets or (row.case.references,)
 
 
 def correct(row: Row) -> bool:
-    """The answer holds a reference, or the bot rightly gave none."""
+    """The answer holds a reference or all the facts of one, or the bot rightly gave none."""
     if not row.case.answerable:
         return row.abstained
-    return not row.abstained and bool(contains.contains(said(row), row.case.references))
+    return not row.abstained and holds(said(row), row)
+
+
+def holds(text: str, row: Row) -> bool:
+    """Whether a text holds a reference, or all the facts of one."""
+    if contains.contains(text, row.case.references):
+        return True
+    return nuggets.nugget_recall(text, row.case.nuggets) == 1
 
 
 def cites_right_page(row: Row) -> bool | None:
@@ -157,13 +171,16 @@ def _answerable(measure: Callable[[Row], float | None]) -> Callable[[Row], float
     return _asked(lambda row: measure(row) if row.case.answerable else None)
 
 
-def _compared(
-    measure: Callable[[str, Sequence[str]], float | None], words: Callable[[Row], str] = said
-) -> Callable[[Row], float | None]:
+def _referenced(measure: Callable[[Row], float | None]) -> Callable[[Row], float | None]:
     """For answerable cases with a reference."""
-    return _answerable(
-        lambda row: measure(words(row), row.case.references) if row.case.references else None
-    )
+    return _answerable(lambda row: measure(row) if row.case.references else None)
+
+
+def _compared(
+    measure: Callable[[str, Sequence[str]], float | None],
+) -> Callable[[Row], float | None]:
+    """Of what was said, against the references."""
+    return _referenced(lambda row: measure(said(row), row.case.references))
 
 
 def _stated(measure: Callable[[Row], float | None]) -> Callable[[Row], float | None]:
@@ -212,12 +229,16 @@ PER_CASE: dict[str, Metric] = {
         _keyed(lambda row: float(correct(row))), "answers that hold a reference, right abstentions"
     ),
     "accuracy_answerable": Metric(
-        _compared(contains.contains),
+        _referenced(lambda row: float(holds(said(row), row))),
         "the same, of answerable questions",
     ),
     "accuracy_with_quotes": Metric(
-        _compared(contains.contains, shown),
+        _referenced(lambda row: float(holds(shown(row), row))),
         "the answer or a quote under it holds a reference, answerable questions",
+    ),
+    "nugget_recall": Metric(
+        _referenced(lambda row: nuggets.nugget_recall(shown(row), needed(row))),
+        "facts of a right answer that the answer or a quote under it holds",
     ),
     "exact_match": Metric(
         _keyed(lambda row: squad.exact_match(said(row), row.case.references)), "SQuAD's EM"
@@ -369,7 +390,9 @@ OVERALL: dict[str, Overall] = {
     "perplexity": Overall(_perplexity, "of the reference answers", False),
 }
 
-SLICED = ("recall@5", "source_recall", "accuracy", "false_abstention", "page_precision")
+SLICED = (
+    "recall@5", "source_recall", "accuracy", "nugget_recall", "false_abstention", "page_precision"
+)  # fmt: skip
 """What is told apart by tag."""
 
 

@@ -9,6 +9,8 @@ from rag_bot.types import Source, log_odds, probability
 from rag_bot.words import content
 
 NOTHING = "The documents do not answer this."
+NOT_ANSWERED = "The documents do not answer “{part}”."
+"""What the bot says of a part of a question where it answers another."""
 
 REASONS = {
     "empty_question": "Please ask a question.",

@@ -10,12 +10,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rag_bot import context, prompt, survey
-from rag_bot.abstain import REASONS, answerable, evidence, trust
+from rag_bot.abstain import NOT_ANSWERED, REASONS, answerable, evidence, trust
 from rag_bot.catalogue import Collection
-from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.config import Settings
+from rag_bot.draft import Draft, Said
 from rag_bot.index import Flipped, Index, fingerprint
-from rag_bot.rank import distinct, likeliest, reranked
+from rag_bot.parts import Part, parts
+from rag_bot.rank import distinct, merged, reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import standalone
 from rag_bot.scope import Scope, take, without
@@ -31,8 +32,6 @@ from rag_bot.types import (
     Token,
     Verdict,
 )
-from rag_bot.verify import Verifier, citation
-from rag_bot.words import content
 
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
@@ -40,23 +39,6 @@ if TYPE_CHECKING:
     from rag_bot.read import Reader
 
 _T = TypeVar("_T")
-
-QUOTE_FROM = 0.55
-"""A passage that fits the question this well is quoted when the model's own words don't hold."""
-OVERRULED_FROM = 0.5
-"""From this probability on, the reader is believed where a small model declines.
-
-That one can't tell: of 233 questions over the held-out documents, 86 % of those that the shipped
-model declined have an answer there, and 77 % of those that it answered.
-"""
-SURE_FROM = 0.7
-"""From this probability on, an answer that lacks what the reader found gives way to a quotation.
-
-On the held-out documents the sentence it points at holds the answer in 54 % of the questions
-between 0.7 and 0.75 and in 83 % of those above 0.8, but in 31 % of those just below.
-"""
-_MOST_CLAIMS = 6
-_LOOP = 24
 
 
 class Pipeline:
@@ -134,26 +116,25 @@ class Pipeline:
         if many:
             yield from self._survey(question, query, many, collection, scopes, clock)
             return
-        sources, cosine = self._find(query, collection, scopes=scopes)
-        clock.lap("retrieve")
-        yield Retrieved(query, sources)
-
-        found = evidence(query, sources, cosine)
-        read = answerable(sources)
-        confidence = round(found if read is None else trust(read), 4)
-        base = Answer(question, query, "", sources, (), (), False, "", "", confidence=confidence)
-        reason = self._why_not(query, sources, found, read)
-        if reason == "empty_collection" and scopes:
-            yield _abstention(base, "empty_scope", clock, scopes)
+        several = parts(query)
+        looks = [self._look(part.query, collection, scopes) for part in several]
+        # Where there is nothing for any part, there may still be for the whole, which says more.
+        if not all(look.reason for look in looks):
+            yield from self._several(question, query, several, looks, clock)
             return
-        if reason:
-            yield _abstention(base, reason, clock)
+        look = self._look(query, collection, scopes)
+        clock.lap("retrieve")
+        yield Retrieved(query, look.sources)
+
+        base = _base(question, query, look)
+        if look.reason:
+            yield _abstention(base, look.reason, clock, scopes)
             return
 
         generator = self.generator()
         clock.lap("load")
-        shown = context.fit(sources, self.settings.generation.context_tokens, generator.count)
-        draft = _Draft(query, shown, self.embedder())
+        shown = context.fit(look.sources, self.settings.generation.context_tokens, generator.count)
+        draft = Draft(query, shown, self.embedder())
         for token in draft.write(generator.stream(prompt.build(query, shown))):
             clock.mark("first_token")
             yield Token(token)
@@ -166,18 +147,74 @@ class Pipeline:
             model_id=generator.model_id,
             unresolved=tuple(draft.unresolved),
         )
-        cited = draft.citations
-        if cited and draft.tells_what_was_found:
-            yield _answered(base, draft.checked, cited, base.verdicts, clock)
+        said = draft.settled(believed=bool(self.settings.models.endpoint))
+        if isinstance(said, str):
+            yield _abstention(base, said, clock)
             return
-        declined = draft.declined and (bool(self.settings.models.endpoint) or not draft.overruled)
-        quotation = None if declined else draft.quotation()
-        if quotation:
-            quote = quotation.citations[0]
-            text = f"{quotation.claim} [{quote.marker}]"
-            yield _answered(base, text, (quote,), (quotation,), clock)
+        yield _answered(base, said.text, said.citations, said.verdicts, clock)
+
+    def _several(
+        self,
+        question: str,
+        query: str,
+        several: Sequence[Part],
+        looks: Sequence[_Look],
+        clock: _Clock,
+    ) -> Iterator[Event]:
+        """The answer to each part of a question, one under the other; what has none is named.
+
+        Each part is prompted by itself, as any question is, and its text comes when it is checked.
+        A passage has one number, whichever parts it was found for.
+        """
+        found = merged([look.sources for look in looks])
+        numbers = {source.chunk.id: source.marker for source in found}
+        clock.lap("retrieve")
+        yield Retrieved(query, found)
+
+        generator = self.generator()
+        clock.lap("load")
+        budget = self.settings.generation.context_tokens
+        shown: list[tuple[Source, ...]] = []
+        unresolved: list[int] = []
+        text = ""
+        said: list[Said | str] = []
+        for part, look in zip(several, looks, strict=True):
+            if look.reason:
+                said.append(look.reason)
+            else:
+                shown.append(context.fit(look.sources, budget, generator.count))
+                draft = Draft(part.query, shown[-1], self.embedder(), numbers)
+                for _ in draft.write(generator.stream(prompt.build(part.query, shown[-1]))):
+                    pass
+                unresolved += draft.unresolved
+                said.append(draft.settled(believed=bool(self.settings.models.endpoint)))
+            piece = _piece(part, said)
+            if piece:
+                clock.mark("first_token")
+                text += piece if not text else f"\n\n{piece}"
+                yield Token(piece if piece == text else f"\n\n{piece}")
+        clock.lap("generate")
+
+        given = [each for each in said if isinstance(each, Said)]
+        sure = [look.confidence for look, each in zip(looks, said, strict=True) if each in given]
+        base = replace(
+            # As sure as of the part that it is least sure of.
+            _base(question, query, _Look(merged(shown, numbers), min(sure, default=0.0))),
+            model_id=generator.model_id,
+            unresolved=tuple(unresolved),
+        )
+        if not given:
+            yield _abstention(base, next(each for each in said if isinstance(each, str)), clock)
             return
-        yield _abstention(base, "model" if declined else "unsupported", clock)
+        base = replace(
+            base,
+            unanswered=tuple(
+                part.said for part, each in zip(several, said, strict=True) if each not in given
+            ),
+        )
+        citations = tuple(dict.fromkeys(cited for each in given for cited in each.citations))
+        verdicts = tuple(verdict for each in given for verdict in each.verdicts)
+        yield _answered(base, text, citations, verdicts, clock)
 
     def _survey(
         self,
@@ -279,187 +316,28 @@ class Pipeline:
         sources = sources[:limit] if limit else distinct(sources, settings.top_k)
         return sources, found.cosine
 
-    def _why_not(
-        self, query: str, sources: Sequence[Source], found: float, read: float | None
-    ) -> str:
+    def _look(self, query: str, collection: str | None, scopes: tuple[Scope, ...]) -> _Look:
+        """Search, read, and decide whether to ask the model at all."""
+        sources, cosine = self._find(query, collection, scopes=scopes)
         settings = self.settings.retrieval
+        found = evidence(query, sources, cosine)
+        read = answerable(sources)
+        reason = ""
         if not query:
-            return "empty_question"
-        if not sources:
-            return "empty_collection"
-        if found < settings.floor or (read is not None and read < settings.answerable):
-            return "no_evidence"
-        return ""
+            reason = "empty_question"
+        elif not sources:
+            reason = "empty_scope" if scopes else "empty_collection"
+        elif found < settings.floor or (read is not None and read < settings.answerable):
+            reason = "no_evidence"
+        return _Look(sources, round(found if read is None else trust(read), 4), reason)
 
 
-class _Draft:
-    """An answer being written: the model's text, checked sentence by sentence."""
+class _Look(NamedTuple):
+    """What was found for a question; `reason` says why it can't be answered, if so."""
 
-    def __init__(self, query: str, sources: Sequence[Source], embedder: Embedder) -> None:
-        self._verifier = Verifier(query, sources, embedder)
-        self._markers = {source.marker for source in sources}
-        self._found = evidence_of(sources)
-        self._repeated = False
-        self._sound = 0
-        self.text = ""
-        self.declined = False
-        self.verdicts: list[Verdict] = []
-        self.unresolved: list[int] = []
-
-    @property
-    def checked(self) -> str:
-        """The text as far as it was judged and says something new."""
-        return self.text[: self._sound].strip()
-
-    @property
-    def citations(self) -> tuple[Citation, ...]:
-        """Each citation once, in the order of the text."""
-        return tuple(dict.fromkeys(c for verdict in self.verdicts for c in verdict.citations))
-
-    @property
-    def overruled(self) -> bool:
-        """Whether the reader is surer of an answer than a small model that declines is of none.
-
-        A server's model is believed.
-        """
-        return self._found is not None and self._found.sure >= OVERRULED_FROM
-
-    @property
-    def tells_what_was_found(self) -> bool:
-        """Whether what holds of the text has the words that the reader is sure of, or half of them.
-
-        A small model often says something that is true of a source and no answer. On 60 questions
-        of SQuAD `val-v2`, 5 of 16 drafts that held had the answer, and 12 of the sentences that
-        the reader pointed at instead.
-        """
-        if self._found is None or self._found.sure < SURE_FROM:
-            return True
-        words = content(self._found.words)
-        told = content(" ".join(verdict.claim for verdict in self.verdicts if verdict.citations))
-        return len(words & told) >= len(words) / 2
-
-    def write(self, stream: Iterator[str]) -> Iterator[str]:
-        """Hand on the model's text with checked markers, and stop it when it says no more.
-
-        That it declines is not handed on: the answer is then another one, or says so itself.
-        """
-        opening, undecided = "", True
-        for text in self._judged(stream):
-            opening += text
-            undecided = undecided and _may_decline(opening)
-            if not undecided:
-                yield opening
-                opening = ""
-        if opening and not self.declined:
-            yield opening
-
-    def _judged(self, stream: Iterator[str]) -> Iterator[str]:
-        claims = ClaimStream()
-        with contextlib.closing(_Ending(stream)) as pieces:
-            for piece in pieces:
-                for event in claims.feed(piece) if piece else claims.close():
-                    text = event.text if isinstance(event, Piece) else self._judge(event)
-                    self.text += text
-                    if isinstance(event, Claim) and not self._repeated:
-                        self._sound = len(self.text)
-                    if text:
-                        yield text
-                    if isinstance(event, Claim) and self._enough():
-                        return
-                if piece and _loops(self.text):
-                    return
-
-    def quotation(self) -> Verdict | None:
-        """What the reader pointed at, or else the passage that fits the question well."""
-        if self._found:
-            score, cited = self._found.sure, self._found.citation
-        else:
-            found = self._verifier.closest()
-            if found is None or found[0] < QUOTE_FROM:
-                return None
-            score, passage = found
-            cited = citation(passage.source, passage.start, passage.end)
-        claim = f"The documents say: “{' '.join(cited.quote.split())}”"
-        return Verdict(claim, (cited,), "supported", round(score, 4))
-
-    def _judge(self, claim: Claim) -> str:
-        """Note the verdict; returns the markers that the claim has earned."""
-        if _plain(claim.text) == _plain(prompt.NO_ANSWER):
-            self.declined = True
-            return ""
-        if claim.text in (verdict.claim for verdict in self.verdicts):
-            self._repeated = True
-            return ""
-        self.unresolved += [n for n in claim.markers if n not in self._markers]
-        verdict = self._verifier.check(claim)
-        self.verdicts.append(verdict)
-        return "".join(f" [{cited.marker}]" for cited in verdict.citations)
-
-    def _enough(self) -> bool:
-        # Where the reader has something to quote instead, one sentence that does not hold is one
-        # too many: of answers that begin so, one in five says anything that holds later on.
-        patience = 1 if self._found and not self.citations else 2
-        last = [verdict.label for verdict in self.verdicts[-patience:]]
-        rambling = last == ["unsupported"] * patience
-        enough = len(self.verdicts) >= _MOST_CLAIMS
-        return self.declined or self._repeated or rambling or enough
-
-
-class Evidence(NamedTuple):
-    """The words that answer, the sentences they stand in, and how sure the reader is of them."""
-
-    words: str
-    citation: Citation
-    sure: float
-
-
-def evidence_of(sources: Sequence[Source]) -> Evidence | None:
-    """What the reader points at in the source that is both well ranked and likely to answer."""
-    source = likeliest(sources)
-    reading = source.reading if source else None
-    if source is None or reading is None or reading.start >= reading.end:
-        return None
-    start, end = reading.start, reading.end
-    cited = survey.around(source, start, end)
-    return Evidence(source.chunk.text[start:end], cited, reading.answerable)
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".").casefold()
-
-
-def _may_decline(opening: str) -> bool:
-    """Whether a text that begins so may yet say that there is no answer."""
-    return _plain(prompt.NO_ANSWER).startswith(_plain(opening))
-
-
-def _loops(text: str) -> bool:
-    """Whether the end of a text has been said three times over: the model turns in a circle."""
-    return len(text) > 3 * _LOOP and text.count(text[-_LOOP:]) >= 3
-
-
-class _Ending:
-    """A stream without the prompt's stars, followed by one empty piece: its end is an event too."""
-
-    def __init__(self, stream: Iterator[str]) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[str]:
-        held = ""
-        for piece in self._stream:
-            held = (held + piece).replace(prompt.MARK, "")
-            cut = len(held) - held.endswith(prompt.MARK[0])
-            if cut:
-                yield held[:cut]
-            held = held[cut:]
-        if held:
-            yield held
-        yield ""
-
-    def close(self) -> None:
-        close = getattr(self._stream, "close", None)
-        if close:
-            close()
+    sources: tuple[Source, ...]
+    confidence: float
+    reason: str = ""
 
 
 class _Clock:
@@ -481,6 +359,19 @@ class _Clock:
     def laps(self) -> dict[str, float]:
         total = time.perf_counter() - self._start
         return {name: round(s, 4) for name, s in (self._laps | {"total": total}).items()}
+
+
+def _piece(part: Part, said: Sequence[Said | str]) -> str:
+    """What is shown for a part, the last of `said`; nothing if that stands there already."""
+    *before, last = said
+    if isinstance(last, str):
+        return NOT_ANSWERED.format(part=part.said.strip(" ?.,;"))
+    return last.text if last not in before else ""
+
+
+def _base(question: str, query: str, look: _Look) -> Answer:
+    found, sure = look.sources, look.confidence
+    return Answer(question, query, "", found, (), (), False, "", "", confidence=sure)
 
 
 def _encodable(text: str) -> str:

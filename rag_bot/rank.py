@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -45,6 +45,25 @@ def distinct(sources: Sequence[Source], count: int) -> tuple[Source, ...]:
     )
 
 
+def merged(
+    rankings: Iterable[Sequence[Source]], numbers: Mapping[str, int] | None = None
+) -> tuple[Source, ...]:
+    """The sources of several rankings in turn, each passage once with all that is shown of it.
+
+    Numbered in this order, or by `numbers` (by chunk id).
+    """
+    kept: dict[str, Source] = {}
+    for source in (each for ranking in rankings for each in ranking):
+        known = kept.get(source.chunk.id)
+        if known is None:
+            number = numbers[source.chunk.id] if numbers else len(kept) + 1
+            kept[source.chunk.id] = replace(source, marker=number)
+        else:
+            shown = _union(known.shown, source.shown) if known.shown and source.shown else ()
+            kept[source.chunk.id] = replace(known, shown=shown)
+    return tuple(kept.values())
+
+
 def likeliest(sources: Sequence[Source]) -> Source | None:
     """The source that is both well ranked and, by the reader, likely to answer; None if unread."""
     read = [
@@ -65,3 +84,15 @@ def score(fused: float, reading: Reading, weight: float) -> float:
     A probability, not its log-odds: however sure the reader is, it only says so much.
     """
     return fused + weight * probability(reading.relevance)
+
+
+def _union(
+    one: Sequence[tuple[int, int]], two: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted([*one, *two]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return tuple(joined)

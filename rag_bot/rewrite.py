@@ -38,11 +38,9 @@ def standalone(question: str, history: Sequence[Message]) -> str:
     return _with_topic(question, topic)
 
 
-def _with_topic(question: str, topic: str) -> str:
+def completed(question: str, topic: str) -> str:
+    """The question with those words of a topic that it lacks, in brackets behind it."""
     said = content(question)
-    leans = _REFERS.search(question) or _CONTINUES.match(question) or len(said) <= _FEW
-    if not topic or not leans:
-        return question
     missing: list[str] = []
     for word in _WORD.findall(topic):
         stems = content(word)
@@ -50,3 +48,9 @@ def _with_topic(question: str, topic: str) -> str:
             missing.append(word)
             said |= stems
     return f"{question} ({' '.join(missing[:_MOST])})" if missing else question
+
+
+def _with_topic(question: str, topic: str) -> str:
+    said = content(question)
+    leans = _REFERS.search(question) or _CONTINUES.match(question) or len(said) <= _FEW
+    return completed(question, topic) if topic and leans else question

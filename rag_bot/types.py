@@ -184,8 +184,9 @@ class Answer:
 
     `query` is the standalone form of `question` that was searched for. `reason` says why the bot
     abstained, and is empty otherwise. `unresolved` lists markers the model wrote that name no
-    source. `confidence`, in [0, 1], is how much speaks for the answer; of two answers the one
-    with the lower one should be withheld first. `timings` are seconds per stage.
+    source, and `unanswered` the parts of a question that got no answer where others did, in the
+    user's words. `confidence`, in [0, 1], is how much speaks for the answer; of two answers the
+    one with the lower one should be withheld first. `timings` are seconds per stage.
     """
 
     question: str
@@ -199,6 +200,7 @@ class Answer:
     model_id: str
     timings: Mapping[str, float] = field(default_factory=dict)
     unresolved: tuple[int, ...] = ()
+    unanswered: tuple[str, ...] = ()
     confidence: float = 0.0
 
 

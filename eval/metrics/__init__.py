@@ -12,6 +12,7 @@ Answers, one at a time, against the accepted ones:
 
     squad              exact match and token F1 by SQuAD's rules
     contains           an accepted answer stands in it; numbers within 1 %
+    nuggets            the share of the facts needed that stand in it
     rouge              ROUGE-L
     bleu               sentence BLEU
     perplexity         of the accepted answers

@@ -59,6 +59,14 @@ def test_a_case_needs_little(file: Path) -> None:
     assert case == GoldenCase("a", "Who?", ("Ann",), (PageRef("a.txt", None),))
 
 
+def test_nuggets_are_read_and_written_back(file: Path) -> None:
+    said = LEASE | {"nuggets": [["31 March 2031"], ["twelve months", "12 months"]]}
+    file.write_text(json.dumps(said), "utf-8")
+    (case,) = cases.read(file).cases
+    assert case.nuggets == (("31 March 2031",), ("twelve months", "12 months"))
+    assert json.loads(cases.to_json(case)) == said
+
+
 def test_references_without_words_are_none(file: Path) -> None:
     file.write_text(json.dumps(LEASE | {"reference": ["", " ", "2031"]}), "utf-8")
     assert cases.read(file).cases[0].references == ("2031",)
@@ -90,6 +98,12 @@ def test_a_draft_is_held_to_the_same_rules(file: Path) -> None:
         ("[]", "valid dictionary"),
         ("null", "valid dictionary"),
         ('{"question": "Who?"}', "id: Field required"),
+        (json.dumps(LEASE | {"nuggets": [[]]}), "nuggets.0: List should have at least 1 item"),
+        (json.dumps(LEASE | {"nuggets": [[""]]}), "nuggets.0.0: String should have at least 1"),
+        (
+            '{"id": "a", "question": "Who?", "answerable": false, "nuggets": [["Ann"]]}',
+            "unanswerable, but an answer is given",
+        ),
         (json.dumps(LEASE | {"id": ""}), "id: String should have at least 1 character"),
         (json.dumps(LEASE | {"question": ""}), "question: String should have at least 1 char"),
         (json.dumps(LEASE | {"question": "\ud800"}), "question: Input should be a valid string"),

@@ -48,7 +48,13 @@ def five(case: MakeCase, row: MakeRow) -> dict[str, Row]:
             timings={"retrieve": 0.1, "generate": 1.0, "total": 1.2},
         ),
         row(
-            case("two", ("pump.txt", 1), ("lease.txt", 3), tags=("multi", "single")),
+            case(
+                "two",
+                ("pump.txt", 1),
+                ("lease.txt", 3),
+                tags=("multi", "single"),
+                nuggets=(("4.5 bar",), ("quiet", "loud")),
+            ),
             "It is 5 bar. [1] It is loud. [9] Ask Ann.",
             found=[("pump.txt", 1), ("pump.txt", 1), ("tax.txt", 1), ("lease.txt", 3)],
             shown=[("pump.txt", 1), ("tax.txt", 1)],
@@ -103,6 +109,8 @@ BY_HAND: dict[str, dict[str, float]] = {
     "accuracy": {"one": 1, "two": 0, "given": 0, "kept": 1, "shy": 0},
     "accuracy_answerable": {"one": 1, "two": 0, "shy": 0},
     "accuracy_with_quotes": {"one": 1, "two": 0, "shy": 0},
+    # "4.5 bar" is not said, "loud" is; the others have one nugget, their references.
+    "nugget_recall": {"one": 1, "two": 1 / 2, "shy": 0},
     "exact_match": {"one": 0, "two": 0, "given": 0, "kept": 1, "shy": 0},
     # "they have 28 days" and "28 days": 2 × 2 of 4 + 2 words.
     "F1": {"one": 4 / 6, "two": 0, "given": 0, "kept": 1, "shy": 0},
@@ -137,6 +145,23 @@ def test_a_quotation_is_not_in_the_models_words_and_its_quote_counts(five: dict[
         five["two"], citations=(replace(five["two"].citations[0], quote="It has 28 days."),)
     )
     assert score.PER_CASE["accuracy_with_quotes"].value(quoted) == 1
+
+
+def test_all_the_nuggets_make_an_answer_right(five: dict[str, Row]) -> None:
+    both = replace(five["two"], answer="It delivers 4.5 bar. [1]\n\nIt is loud. [2]")
+    for name in ("accuracy", "accuracy_answerable", "accuracy_with_quotes", "nugget_recall"):
+        assert score.PER_CASE[name].value(both) == 1
+
+
+def test_the_parts_of_an_answer_are_read_each_by_itself(five: dict[str, Row]) -> None:
+    quoted = "The documents say: “It delivers 4.5 bar.” [1]"
+    silent = "The documents do not answer “who built it”."
+    parted = replace(five["two"], answer=f"{quoted}\n\n{silent}")
+    assert score.said(parted) == "It delivers 4.5 bar."
+    assert score.PER_CASE["own_words"].value(parted) == 0
+    parted = replace(parted, answer=f"{quoted}\n\nIt is loud. [2]")
+    assert score.said(parted) == "It delivers 4.5 bar.\n\nIt is loud."
+    assert score.PER_CASE["own_words"].value(parted) == 1
 
 
 def test_every_figure_of_a_case_is_held_against_one_worked_out_by_hand() -> None:

@@ -1,11 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rag_bot import prompt
-from rag_bot.abstain import REASONS
+from rag_bot.abstain import NOT_ANSWERED, REASONS
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
 from rag_bot.config import Settings, load
@@ -16,6 +16,7 @@ from rag_bot.index import Index, fingerprint
 from rag_bot.read import Reader
 from rag_bot.scope import made
 from rag_bot.types import Answer, Finished, Message, Retrieved, Token
+from tests.conftest import Scripted
 
 LEAVE = "Full-time employees have 28 days of paid leave. Unused leave expires on 31 March."
 PUMP = "The pump delivers 4.5 bar at 60 litres a minute. It was built by Vortex in Lyon."
@@ -237,6 +238,83 @@ def test_leaving_early_stops_the_model(
     events.close()
     assert said.closed
     assert said.given < 5
+
+
+class Telling(Scripted):
+    """Says to each prompt what belongs to the first of its words that stands in the question."""
+
+    def __init__(self, **said: str) -> None:
+        super().__init__()
+        self.answers = said
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str]:
+        self.prompts.append(list(messages))
+        question = messages[-1].text.rpartition("Question: ")[2]
+        yield next(text for word, text in self.answers.items() if word in question)
+
+
+TWO = "How many days of paid leave do full-time employees have, and which company built the pump?"
+
+
+def test_each_part_of_a_question_is_prompted_and_answered_by_itself(ask: Ask) -> None:
+    model = Telling(
+        leave="Full-time employees have 28 days of paid leave [1].",
+        pump="It was built by Vortex in Lyon [1].",
+    )
+    answer, shown = ask(model, TWO)
+    leave, pump = answer.citations
+    assert answer.text == (
+        f"Full-time employees have 28 days of paid leave. [{leave.marker}]\n\n"
+        f"It was built by Vortex in Lyon. [{pump.marker}]"
+    )
+    assert shown == answer.text
+    assert (leave.document, pump.document) == ("leave.txt", "pump.txt")
+    assert leave.marker != pump.marker
+    asked = [prompt[-1].text.rpartition("Question: ")[2] for prompt in model.prompts]
+    assert asked == [
+        "How many days of paid leave do full-time employees have",
+        "which company built the pump?",
+    ]
+    numbered = {each.marker: each.chunk.id for each in answer.sources}
+    assert all(numbered[cited.marker] == cited.chunk_id for cited in answer.citations)
+    assert len(set(numbered.values())) == len(answer.sources)
+    assert not answer.unanswered
+
+
+def test_a_part_without_an_answer_is_named(ask: Ask) -> None:
+    model = Telling(leave="Full-time employees have 28 days of paid leave.", pump=prompt.NO_ANSWER)
+    answer, shown = ask(model, TWO)
+    assert answer.text.endswith("\n\n" + NOT_ANSWERED.format(part="which company built the pump"))
+    assert shown == answer.text
+    assert answer.unanswered == ("which company built the pump?",)
+    assert [cited.document for cited in answer.citations] == ["leave.txt"]
+    assert not answer.abstained
+
+
+def test_a_part_that_nothing_speaks_for_is_named_and_not_prompted(ask: Ask) -> None:
+    model = Telling(leave="Full-time employees have 28 days of paid leave.")
+    question = (
+        "How many days of paid leave do full-time employees have, and which grass do zebras eat?"
+    )
+    answer, _ = ask(model, question)
+    assert answer.unanswered == ("which grass do zebras eat?",)
+    assert len(model.prompts) == 1
+
+
+def test_where_no_part_has_an_answer_the_bot_abstains(ask: Ask) -> None:
+    answer, _ = ask(Telling(leave=prompt.NO_ANSWER, pump=prompt.NO_ANSWER), TWO)
+    assert (answer.abstained, answer.reason) == (True, "model")
+    assert answer.text == REASONS["model"]
+    assert not answer.unanswered
+
+
+def test_parts_that_get_the_same_answer_show_it_once(ask: Ask, scripted: Any) -> None:
+    sentence = "The pump delivers 4.5 bar at 60 litres a minute."
+    answer, shown = ask(
+        scripted(sentence),
+        "How many bar does the pump deliver, and how many litres does it deliver?",
+    )
+    assert answer.text == shown == f"{sentence} [{answer.citations[0].marker}]"
 
 
 def test_a_follow_up_is_searched_with_its_topic(ask: Ask, scripted: Any) -> None:

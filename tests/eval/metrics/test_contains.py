@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eval.metrics.contains import contains
+from eval.metrics.nuggets import nugget_recall
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,23 @@ def test_with_no_accepted_answer_only_silence_is_right() -> None:
     assert contains("", []) == 1
     assert contains("", ["."]) == 1
     assert contains("Something.", []) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "share"),
+    [
+        ("It ends on 31 March 2031, with 12 months' notice.", 1),
+        ("It ends on 31 March 2031.", 1 / 2),
+        ("Twelve months.", 1 / 2),
+        ("It ends in March.", 0),
+        ("", 0),
+    ],
+)
+def test_nugget_recall_is_the_share_of_facts_said(answer: str, share: float) -> None:
+    nuggets = [["31 March 2031"], ["twelve months", "12 months"]]
+    assert nugget_recall(answer, nuggets) == share
+
+
+def test_without_nuggets_there_is_nothing_to_recall() -> None:
+    assert nugget_recall("It ends.", []) is None
+    assert nugget_recall("It ends.", [[], [""]]) is None

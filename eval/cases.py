@@ -229,6 +229,8 @@ class _Form(_Strict):
             raise ValueError("unanswerable, but pages are named that answer it")
         if not self.answerable and (any(self.reference) or self.nuggets):
             raise ValueError("unanswerable, but an answer is given")
+        if self.nuggets and not any(self.reference):
+            raise ValueError("nuggets are named, but no reference")
         return self
 
 

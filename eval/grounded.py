@@ -7,8 +7,10 @@ retrieval takes for it and that don't hold the answer. The reader ranks them and
 prompt is the one that users get. Scored are the model's own words, by SQuAD's rules, before code
 checks them: where the reader gives no source enough probability, no model is asked, as in use.
 
-Systems: `base` (the LLM alone), `hard` (the same after two worked examples), `adapter` (the live
-one), `reader` (the words that the reader points at). Rows are kept, so that a killed run goes on.
+Systems: `silent` (always abstaining), `reader` (the words that the reader points at), `base` (the
+LLM alone), `hard` (the same after two worked examples), `adapter` (the live one), `use` (that, and
+the reader's words where it declines, as with a local model in use; its words are not checked). Each
+is held against the last one, question by question. Rows are kept, so that a killed run goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any, NamedTuple
 from eval import datasets
 from eval.corpus import indexed
 from eval.metrics import bootstrap
+from eval.metrics.bootstrap import Difference
 from eval.metrics.squad import exact_match, f1
 from rag_bot import adapters, config, context, generate, models, prompt, rank, read
 from rag_bot.abstain import answerable
@@ -35,12 +38,13 @@ from rag_bot.draft import evidence_of
 from rag_bot.embed import Embedder
 from rag_bot.generate import Batching, Generator
 from rag_bot.index import Index
+from rag_bot.rank import likeliest
 from rag_bot.read import Reader
 from rag_bot.retrieve import retrieve
 from rag_bot.types import Chunk, Message, Source
 
 _FILES = {"squad": "test-v2", "squad-val": "val-v2"}
-SYSTEMS = ("reader", "base", "hard", "adapter")
+SYSTEMS = ("silent", "reader", "base", "hard", "adapter", "use")
 DISTRACTORS = 3
 _BATCH = 8
 _TOKENS = 48
@@ -48,14 +52,14 @@ _TOKENS = 48
 _WORKED = (
     (
         "When was the lighthouse built?",
-        ("The lighthouse on Gull Rock was built in **1871** by the harbour board.",
-         "Ships anchor in the **northern bay** when the wind is from the south."),
+        ("The lighthouse on Gull Rock was built in **1871** [1] by the harbour board.",
+         "Ships anchor in the northern bay when the wind is from the south."),
         "1871 [1]",
     ),
     (
         "Who painted the ceiling of the town hall?",
-        ("The town hall has **four floors** and a clock tower.",
-         "The ceiling of the chapel was restored in **1990**."),
+        ("The town hall has four floors and a clock tower.",
+         "The ceiling of the chapel was restored in **1990** [2]."),
         prompt.NO_ANSWER,
     ),
 )  # fmt: skip
@@ -195,6 +199,19 @@ def said(text: str) -> tuple[str, tuple[int, ...]]:
     return words, tuple(dict.fromkeys(n for claim in claims for n in claim.markers))
 
 
+def against(rows: Sequence[Row], others: Sequence[Row]) -> dict[str, Difference | None]:
+    """How much better `rows` are than `others`, paired, over all questions."""
+    groups = [row.group for row in rows]
+    return {
+        name: bootstrap.paired(
+            [measure(row.words, row.references) for row in others],
+            [measure(row.words, row.references) for row in rows],
+            groups,
+        )
+        for name, measure in (("EM", exact_match), ("F1", f1))
+    }
+
+
 def scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
     """Each figure with its 95 % interval over articles."""
 
@@ -242,12 +259,15 @@ def rows_of(
         print(file=sys.stderr)
     rows = []
     for each in asked:
-        words: str = each.pointed
-        markers: tuple[int, ...] = ()
-        if each.probability < threshold:
-            words = ""
+        best = likeliest(each.sources)
+        words = each.pointed
+        markers: tuple[int, ...] = (best.marker,) if best else ()
+        if each.probability < threshold or system == "silent":
+            words, markers = "", ()
         elif generator is not None:
-            words, markers = said(known[each.id])
+            told = said(known[each.id])
+            if told[0] or system != "use":
+                words, markers = told
         rows.append(Row(each.id, each.group, each.references, words, markers, each.right))
     return rows
 
@@ -267,9 +287,9 @@ def _texts(system: str, asked: Sequence[Asked], generator: Generator) -> list[st
 
 
 def _generator(system: str, settings: Settings) -> Generator | None:
-    if system == "reader":
+    if system in ("silent", "reader"):
         return None
-    adapter = settings.models.adapter if system == "adapter" else ""
+    adapter = settings.models.adapter if system in ("adapter", "use") else ""
     changed = settings.models.model_copy(update={"adapter": adapter})
     how = settings.generation.model_copy(update={"max_tokens": _TOKENS})
     return generate.load(settings.model_copy(update={"models": changed, "generation": how}))
@@ -284,6 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("squad", "squad-val"), default="squad")
     parser.add_argument("--system", action="append", choices=SYSTEMS)
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="default: retrieval.answerable, as in use"
+    )
     options = parser.parse_args(arguments)
     settings = config.load().settings
     options.out.mkdir(parents=True, exist_ok=True)
@@ -313,16 +336,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         )
     print(f"adapter: {adapters.located(settings)}; {len(asked)} questions")
-    threshold = settings.retrieval.answerable
-    found: dict[str, Mapping[str, tuple[float, float, float]]] = {}
+    threshold = settings.retrieval.answerable if options.threshold is None else options.threshold
+    rows: dict[str, list[Row]] = {}
     for system in options.system or SYSTEMS:
-        file = options.out / f"{system}.jsonl"
-        found[system] = scores(
-            rows_of(system, asked, _generator(system, settings), file, threshold)
-        )
+        # What is used says what the adapter said.
+        file = options.out / f"{'adapter' if system == 'use' else system}.jsonl"
+        rows[system] = rows_of(system, asked, _generator(system, settings), file, threshold)
+    found = {system: scores(each) for system, each in rows.items()}
+    print(" " * 18, *(f"{system:19}" for system in rows), sep="  ")
     for name in next(iter(found.values())):
         cells = [f"{v[name][0]:.3f} ({v[name][1]:.3f}–{v[name][2]:.3f})" for v in found.values()]
         print(f"{name:18}", *cells, sep="  ")
+    *others, last = rows
+    for system in others:
+        gains = [
+            f"{name} {each.mean:+.3f} ({each.low:+.3f} to {each.high:+.3f})"
+            for name, each in against(rows[last], rows[system]).items()
+            if each is not None
+        ]
+        print(f"{last} against {system}:", ", ".join(gains))
     return 0
 
 

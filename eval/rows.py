@@ -67,7 +67,9 @@ class Row:
     empty unless the case could not be run; then only `case`, `timings` and it mean something.
     `answered` is false for a run of retrieval alone. `timings` are seconds by stage; `tokens`
     counts the draft's. `reference_nll` is the mean negative log-likelihood per token (nats) of the
-    first reference, where it was asked for. `judged_right` is what a judge model said, if any.
+    first reference, where it was asked for. An answer in parts has neither of them, and no
+    `prompt_sha256`: each part has its own prompt. `judged_right` is what a judge model said, if
+    any.
     """
 
     case: GoldenCase

@@ -310,7 +310,9 @@ def _answered(
     generator = pipeline.generator()
     markers = {source.marker for source in answer.sources}
     nll = None
-    if plan.perplexity and case.references and isinstance(generator, Scoring):
+    # An answer in parts had a prompt for each: what stands here is of one prompt.
+    whole = not answer.parts
+    if whole and plan.perplexity and case.references and isinstance(generator, Scoring):
         nll = generator.nll(prompt.build(answer.query, answer.sources), case.references[0])
     return Row(
         case,
@@ -318,7 +320,9 @@ def _answered(
         ranking=tuple(map(places.hit, ranking)),
         sources=tuple(map(places.shown, answer.sources)),
         cut=tuple(places.shown(each) for each in retrieved if each.marker not in markers),
-        prompt_sha256=prompt_hash(answer.query, answer.sources) if answer.model_id else "",
+        prompt_sha256=(
+            prompt_hash(answer.query, answer.sources) if answer.model_id and whole else ""
+        ),
         answered=True,
         answer=answer.text,
         draft="".join(draft),
@@ -341,7 +345,7 @@ def _answered(
         reason=answer.reason,
         confidence=answer.confidence,
         model_id=answer.model_id,
-        tokens=generator.count("".join(draft)),
+        tokens=generator.count("".join(draft)) if whole else 0,
         reference_nll=nll,
         timings=dict(answer.timings),
     )

@@ -1,12 +1,14 @@
 """What the shipped adapter learns from: span lessons as the prompts that serving would write.
 
-    python -m finetune.grounded --lessons LESSONS.jsonl --out EXAMPLES.jsonl --count 6000
+    python -m finetune.grounded --lessons LESSONS.jsonl --lessons WRITTEN.jsonl \\
+        --out EXAMPLES.jsonl --count 6000
     rag-bot finetune train EXAMPLES.jsonl
     python -m finetune.grounded --pack CANDIDATE --out rag_bot/data/adapter
 
 Each lesson's passage stands among three that hybrid retrieval took for it and that don't hold its
 answer. The reader ranks and points, and the prompt is cut to what serving shows, so that what is
-learned is what will be met. Some of the right passages are taken out: then nothing is to be said.
+learned is what will be met; where the reader sees too little for the model to be asked, nothing is.
+Some of the right passages are taken out: then nothing is to be said.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.grounded import arranged
-from finetune import examples, spans, train
+from finetune import examples, spans, train, written
 from finetune.examples import QAExample
 from finetune.spans import Lesson
 from rag_bot import adapters, config, generate, models, rank, read
+from rag_bot.abstain import answerable
 from rag_bot.config import Settings
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.read import MiniReader
@@ -34,15 +37,16 @@ from rag_bot.sentences import sentences
 from rag_bot.types import Source
 
 MIX: Mapping[str, float] = {
-    "squad-v1": 0.28,
-    "squad-v2": 0.3,
-    "squadshifts-wiki": 0.1,
-    "squadshifts-amazon": 0.06,
-    "policyqa": 0.06,
-    "nq": 0.06,
-    "qed": 0.05,
-    "tatqa": 0.04,
-    "cpgqa": 0.03,
+    written.ORIGIN: 0.3,
+    "squad-v1": 0.2,
+    "squad-v2": 0.21,
+    "squadshifts-wiki": 0.07,
+    "squadshifts-amazon": 0.04,
+    "policyqa": 0.04,
+    "nq": 0.04,
+    "qed": 0.03,
+    "tatqa": 0.03,
+    "cpgqa": 0.02,
     "quoref": 0.02,
 }
 """Each origin's share of the examples; what has too few gives all it has."""
@@ -126,7 +130,10 @@ def compose(
     settings: Settings,
     seed: int,
 ) -> Iterator[QAExample]:
-    """One example of each lesson, unless what is shown of its passage lacks the answer."""
+    """One example of each lesson, unless what is shown of its passage lacks the answer.
+
+    Nor where serving would abstain before it asks the model.
+    """
     drawn = random.Random(seed)
     for lesson in lessons:
         removed = lesson.span is not None and drawn.random() < REMOVED
@@ -144,6 +151,8 @@ def compose(
         )
         if drawn.random() < _SHUFFLED:
             shown = shuffled(shown, drawn)
+        if (answerable(shown) or 0.0) < settings.retrieval.answerable:
+            continue
         answer = NO_ANSWER
         if lesson.span and not removed:
             said = worded(lesson)
@@ -178,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the examples, and say how many there are."""
     parser = argparse.ArgumentParser(prog="python -m finetune.grounded", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--lessons", type=Path)
+    what.add_argument("--lessons", type=Path, action="append", help="may be given again")
     what.add_argument("--pack", type=Path, metavar="CANDIDATE", help="a candidate's folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=6000)
@@ -188,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pack(options.pack, options.out)
         return 0
     settings = config.load().settings
-    lessons = spans.read(options.lessons)
+    lessons = [lesson for file in options.lessons for lesson in spans.read(file)]
     headers = {lesson.passage: lesson.header for lesson in lessons}
     reader = MiniReader(read.SHIPPED, settings)
     tokenizer = generate.tokenizer(models.locate(settings.models.llm, settings.models.dir))

@@ -275,7 +275,8 @@ def with_wrong(lessons: Sequence[Lesson], embedder: Embedder) -> list[Lesson]:
             if which != place[lesson.passage] and not (said and said in passages[which].casefold())
         ]
         # What a lesson brought along stays first: the other parts of its own document.
-        wrong = list(dict.fromkeys([*lesson.wrong, *wrong]))
+        own = [each for each in lesson.wrong if not (said and said in each.casefold())]
+        wrong = list(dict.fromkeys([*own, *wrong]))
         done.append(replace(lesson, wrong=tuple(wrong[:HARD])))
         if n % 2000 == 0:
             print(f"\rsearching {n}/{len(lessons)}", end="", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -35,7 +35,7 @@ from rag_bot.types import (
 
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
-    from rag_bot.generate import Generator
+    from rag_bot.generate import Generator as Model
     from rag_bot.read import Reader
 
 _T = TypeVar("_T")
@@ -49,7 +49,7 @@ class Pipeline:
         settings: Settings,
         index: Index,
         embedder: Callable[[], Embedder],
-        generator: Callable[[], Generator],
+        generator: Callable[[], Model],
         reader: Callable[[], Reader | None] = lambda: None,
     ) -> None:
         self.settings = settings
@@ -103,10 +103,11 @@ class Pipeline:
     ) -> Iterator[Event]:
         """One question's events: `Retrieved`, then `Token`s, then `Finished`.
 
-        The tokens joined are the text of the answer, unless the model's words did not hold, or lack
-        what the reader found: then
-        `Finished` brings a quotation or an abstention in their place. Closing the iterator stops
-        the model. `scope` and errors are as in `search`; filters in `history` count no more.
+        The tokens joined are the text of the answer, unless the model's words did not hold, or
+        lack what the reader found: then `Finished` brings a quotation or an abstention in their
+        place. Closing the iterator stops the model; where a question has several parts, after the
+        part that it writes. `scope` and errors are as in `search`; filters in `history` count no
+        more.
         """
         clock = _Clock()
         question = _encodable(question)
@@ -116,12 +117,13 @@ class Pipeline:
         if many:
             yield from self._survey(question, query, many, collection, scopes, clock)
             return
-        several = parts(query)
+        several = self._parts(question, history)
         looks = [self._look(part.query, collection, scopes) for part in several]
-        # Where there is nothing for any part, there may still be for the whole, which says more.
+        # Where no part gets an answer, the whole still may: it says more than they do.
         if not all(look.reason for look in looks):
-            yield from self._several(question, query, several, looks, clock)
-            return
+            answered = yield from self._several(question, query, several, looks, clock)
+            if answered:
+                return
         look = self._look(query, collection, scopes)
         clock.lap("retrieve")
         yield Retrieved(query, look.sources)
@@ -153,6 +155,11 @@ class Pipeline:
             return
         yield _answered(base, said.text, said.citations, said.verdicts, clock)
 
+    def _parts(self, question: str, history: Sequence[Message]) -> tuple[Part, ...]:
+        """The parts of a question, each standing alone in the conversation."""
+        plain = take(question)[0].strip()
+        return tuple(part._replace(query=self.query(part.query, history)) for part in parts(plain))
+
     def _several(
         self,
         question: str,
@@ -160,61 +167,67 @@ class Pipeline:
         several: Sequence[Part],
         looks: Sequence[_Look],
         clock: _Clock,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, bool]:
         """The answer to each part of a question, one under the other; what has none is named.
 
         Each part is prompted by itself, as any question is, and its text comes when it is checked.
-        A passage has one number, whichever parts it was found for.
+        A passage has one number, whichever parts it was found for. Where no part gets an answer,
+        nothing is said, and False returned.
         """
         found = merged([look.sources for look in looks])
         numbers = {source.chunk.id: source.marker for source in found}
         clock.lap("retrieve")
-        yield Retrieved(query, found)
-
         generator = self.generator()
         clock.lap("load")
         budget = self.settings.generation.context_tokens
         shown: list[tuple[Source, ...]] = []
         unresolved: list[int] = []
-        text = ""
-        said: list[Said | str] = []
+        pieces: list[str] = []
+        given: dict[str, Said] = {}
+        sure: list[float] = []
+        unanswered: list[str] = []
         for part, look in zip(several, looks, strict=True):
-            if look.reason:
-                said.append(look.reason)
-            else:
+            said = None
+            if not look.reason:
                 shown.append(context.fit(look.sources, budget, generator.count))
                 draft = Draft(part.query, shown[-1], self.embedder(), numbers)
                 for _ in draft.write(generator.stream(prompt.build(part.query, shown[-1]))):
                     pass
-                unresolved += draft.unresolved
-                said.append(draft.settled(believed=bool(self.settings.models.endpoint)))
-            piece = _piece(part, said)
+                settled = draft.settled(believed=bool(self.settings.models.endpoint))
+                said = settled if isinstance(settled, Said) else None
+                # Of the numbers in the answer, a number that the prompt lacked is none either.
+                unresolved += [len(found) + number for number in draft.unresolved]
+            if said is None:
+                unanswered.append(part.said)
+                piece = NOT_ANSWERED.format(part=part.said.strip(" ?.,;"))
+            else:
+                if not given:
+                    yield Retrieved(query, found)
+                sure.append(look.confidence)
+                piece = "" if said.text in given else said.text
+                given.setdefault(said.text, said)
             if piece:
+                pieces.append(f"\n\n{piece}" if pieces else piece)
+            if given and piece:
                 clock.mark("first_token")
-                text += piece if not text else f"\n\n{piece}"
-                yield Token(piece if piece == text else f"\n\n{piece}")
+                # What could not be answered before is told with the first answer.
+                yield Token("".join(pieces) if len(given) == 1 and said else pieces[-1])
         clock.lap("generate")
+        if not given:
+            return False
 
-        given = [each for each in said if isinstance(each, Said)]
-        sure = [look.confidence for look, each in zip(looks, said, strict=True) if each in given]
         base = replace(
             # As sure as of the part that it is least sure of.
-            _base(question, query, _Look(merged(shown, numbers), min(sure, default=0.0))),
+            _base(question, query, _Look(merged(shown, numbers), min(sure))),
             model_id=generator.model_id,
             unresolved=tuple(unresolved),
+            parts=tuple(part.said for part in several),
+            unanswered=tuple(unanswered),
         )
-        if not given:
-            yield _abstention(base, next(each for each in said if isinstance(each, str)), clock)
-            return
-        base = replace(
-            base,
-            unanswered=tuple(
-                part.said for part, each in zip(several, said, strict=True) if each not in given
-            ),
-        )
-        citations = tuple(dict.fromkeys(cited for each in given for cited in each.citations))
-        verdicts = tuple(verdict for each in given for verdict in each.verdicts)
-        yield _answered(base, text, citations, verdicts, clock)
+        citations = tuple(dict.fromkeys(c for said in given.values() for c in said.citations))
+        verdicts = tuple(verdict for said in given.values() for verdict in said.verdicts)
+        yield _answered(base, "".join(pieces), citations, verdicts, clock)
+        return True
 
     def _survey(
         self,
@@ -359,14 +372,6 @@ class _Clock:
     def laps(self) -> dict[str, float]:
         total = time.perf_counter() - self._start
         return {name: round(s, 4) for name, s in (self._laps | {"total": total}).items()}
-
-
-def _piece(part: Part, said: Sequence[Said | str]) -> str:
-    """What is shown for a part, the last of `said`; nothing if that stands there already."""
-    *before, last = said
-    if isinstance(last, str):
-        return NOT_ANSWERED.format(part=part.said.strip(" ?.,;"))
-    return last.text if last not in before else ""
 
 
 def _base(question: str, query: str, look: _Look) -> Answer:

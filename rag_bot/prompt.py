@@ -13,7 +13,7 @@ NO_ANSWER = "The documents do not say."
 SYSTEM = (
     "You answer questions from numbered sources. Use only what the sources say. Answer in one or"
     " two short sentences and put the number of the source in brackets after each, like [1]."
-    " Stars mark the words that may answer."
+    " Stars mark the words that may answer, before the number of their source."
     f' If the sources do not hold the answer, reply exactly: "{NO_ANSWER}"'
 )
 
@@ -21,7 +21,8 @@ MARK = "**"
 """Around the words that the reader points at in the source it believes in most.
 
 A small model phrases better than it finds. With stars in every source, one that learned from 700
-examples took those of the first.
+examples took those of the first. The source's number follows the stars: a model of 135 million
+parameters that had to look it up at the head of the source named another in one of four answers.
 """
 
 # A document may hold the very tokens that separate the turns of a prompt.
@@ -43,7 +44,10 @@ def build(question: str, sources: Sequence[Source]) -> list[Message]:
 
 
 def marked(source: Source) -> str:
-    """What is shown of a source, with stars around the words that the reader points at."""
+    """What is shown of a source, with stars around the words that the reader points at.
+
+    Its number stands behind them.
+    """
     text, reading = source.chunk.text, source.reading
     if reading is None or reading.end <= reading.start:
         return source.excerpt
@@ -51,7 +55,8 @@ def marked(source: Source) -> str:
     for a, b in source.shown or ((0, len(text)),):
         start, end = max(a, reading.start), min(b, reading.end)
         if start < end:
-            parts.append(f"{text[a:start]}{MARK}{text[start:end]}{MARK}{text[end:b]}")
+            starred = f"{MARK}{text[start:end]}{MARK} [{source.marker}]"
+            parts.append(f"{text[a:start]}{starred}{text[end:b]}")
         else:
             parts.append(text[a:b])
     return OMITTED.join(parts)

@@ -29,9 +29,13 @@ _ABBREVIATION = re.compile(
 )
 _LONG = 320
 _SHORT = 0.6
-"""A line shorter than this share of the longest was not broken by the page's width."""
+"""A line shorter than this share of the others was not broken by the page's width."""
 _UNITS = 3
-_GOES_ON = ",;:-–—/(&"
+_GOES_ON = re.compile(
+    r"(?:[,;:–—/(&-]|\b(?:the|an?|and|or|of|in|on|at|to|for|from|by|with|as|than|is|are|der|die|das|den|"
+    r"dem|des|und|oder|mit|von|vom|zu|zum|zur|im|am|für|le|la|les|un|une|du|de|des|et|ou|à|au|aux))\s*$",
+    re.IGNORECASE,
+)
 
 
 class Span(NamedTuple):
@@ -60,7 +64,7 @@ def passages(text: str) -> list[Span]:
     "sentence" of many lines; it is cut at them.
     """
     found: list[Span] = []
-    width = max(map(len, text.split("\n")))
+    width = _width(text)
     for span in sentences(text):
         start = span.start
         for cut in _line_cuts(text, span, width):
@@ -71,16 +75,22 @@ def passages(text: str) -> list[Span]:
 
 
 def _line_cuts(text: str, span: Span, width: int) -> Iterator[int]:
-    """Where a sentence of several lines is cut, `width` being the longest line around it."""
+    """Where a sentence of several lines is cut, `width` being that of the lines around it."""
     breaks = [match.start() for match in _LINE.finditer(text, *span)]
     long = span.end - span.start > _LONG
-    units = len(breaks) >= _UNITS and all(_begins(text, cut) for cut in breaks)
+    ends = {cut for cut in breaks if _begins(text, cut) and not _GOES_ON.search(text, 0, cut)}
+    units = len(breaks) >= _UNITS and len(ends) == len(breaks)
     rows = {match.start() for match in _ROW.finditer(text, *span)}
     for cut in breaks:
         line = text[text.rfind("\n", 0, cut) + 1 : cut].rstrip()
-        short = len(line) < _SHORT * width and line[-1:] not in _GOES_ON
-        if long or units or cut in rows or (short and _begins(text, cut)):
+        if long or units or cut in rows or (cut in ends and len(line) < _SHORT * width):
             yield cut
+
+
+def _width(text: str) -> int:
+    """The length of the longer lines that are no row of a table: three in four are no longer."""
+    lengths = sorted(len(line) for line in text.split("\n") if line.strip() and "|" not in line)
+    return lengths[len(lengths) * 3 // 4] if lengths else 0
 
 
 def _begins(text: str, cut: int) -> bool:

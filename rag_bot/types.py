@@ -184,8 +184,9 @@ class Answer:
 
     `query` is the standalone form of `question` that was searched for. `reason` says why the bot
     abstained, and is empty otherwise. `unresolved` lists markers the model wrote that name no
-    source, and `unanswered` the parts of a question that got no answer where others did, in the
-    user's words. `confidence`, in [0, 1], is how much speaks for the answer; of two answers the
+    source. `parts` are those that a question was answered in, in the user's words, and
+    `unanswered` those of them that got no answer; none for a question that was answered as one.
+    `confidence`, in [0, 1], is how much speaks for the answer; of two answers the
     one with the lower one should be withheld first. `timings` are seconds per stage.
     """
 
@@ -200,6 +201,7 @@ class Answer:
     model_id: str
     timings: Mapping[str, float] = field(default_factory=dict)
     unresolved: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
     confidence: float = 0.0
 

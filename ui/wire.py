@@ -72,6 +72,8 @@ def answer_from_json(data: Line) -> Answer:
                 for each in data["verdicts"]
             ),
             "unresolved": tuple(data["unresolved"]),
+            "parts": tuple(data["parts"]),
+            "unanswered": tuple(data["unanswered"]),
         }
     )
 

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from eval import cases
+from eval import bench, cases
 from eval.cases import GoldenCase, GoldenSet, PageRef
+from eval.metrics.contains import contains
 from rag_bot.errors import UsageError
 from rag_bot.types import Message
 
@@ -98,6 +99,10 @@ def test_a_draft_is_held_to_the_same_rules(file: Path) -> None:
         ("[]", "valid dictionary"),
         ("null", "valid dictionary"),
         ('{"question": "Who?"}', "id: Field required"),
+        (
+            json.dumps(LEASE | {"reference": [], "nuggets": [["Ann"]]}),
+            "nuggets are named, but no reference",
+        ),
         (json.dumps(LEASE | {"nuggets": [[]]}), "nuggets.0: List should have at least 1 item"),
         (json.dumps(LEASE | {"nuggets": [[""]]}), "nuggets.0.0: String should have at least 1"),
         (
@@ -305,3 +310,9 @@ def test_cases_can_be_told_apart_by_any_field(case: Callable[..., GoldenCase]) -
         replace(one, group="g"),
     ]
     assert len({cases.to_json(each) for each in [one, *others]}) == 1 + len(others)
+
+
+def test_no_nugget_of_the_shipped_cases_stands_in_its_own_question() -> None:
+    for case in cases.read(bench.SHIPPED).cases:
+        for wording in (each for nugget in case.nuggets for each in nugget):
+            assert not contains(case.question, [wording]), (case.id, wording)

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from eval import grounded
 from eval.grounded import Asked, Row
 from rag_bot import prompt
@@ -54,6 +56,26 @@ def test_a_killed_run_goes_on_and_an_unlikely_question_is_not_answered(tmp_path:
     assert len(again.prompts) == 1
     reader = grounded.rows_of("reader", both, None, tmp_path / "reader.jsonl", threshold=0.5)
     assert [row.words for row in reader] == ["in 1066", ""]
+
+
+def test_in_use_the_readers_words_stand_where_the_model_declines(tmp_path: Path) -> None:
+    both = [asked("a", 0.9), asked("b", 0.1)]
+    file = tmp_path / "adapter.jsonl"
+    declining = Scripted(prompt.NO_ANSWER)
+    assert [r.words for r in grounded.rows_of("adapter", both, declining, file, 0.5)] == ["", ""]
+    rows = grounded.rows_of("use", both, declining, file, 0.5)
+    assert [row.words for row in rows] == ["in 1066", ""]
+    silent = grounded.rows_of("silent", both, None, tmp_path / "silent.jsonl", 0.5)
+    assert [row.words for row in silent] == ["", ""]
+
+
+def test_systems_are_held_against_each_other_question_by_question() -> None:
+    better = [Row("a", "x", ("1066",), "1066", (), 1), Row("b", "y", (), "", (), 0)]
+    worse = [Row("a", "x", ("1066",), "in 1066", (), 1), Row("b", "y", (), "", (), 0)]
+    gains = grounded.against(better, worse)
+    assert {name: each.mean for name, each in gains.items() if each} == pytest.approx(
+        {"EM": 1 / 2, "F1": (1 - 2 / 3) / 2}
+    )
 
 
 def test_worked_examples_come_before_the_question() -> None:

@@ -43,9 +43,9 @@ def test_the_shares_are_kept_and_what_does_not_fit_is_left_out() -> None:
     lessons += [replace(lessons[0], passage="x" * 2000), replace(lessons[0], wrong=WRONG[:1])]
     lessons.append(lesson("A claim.", None, "fever"))
     found = grounded.chosen(lessons, 100, seed=0)
-    assert sum(each.origin == "squad-v1" for each in found) == 28
+    assert sum(each.origin == "squad-v1" for each in found) == 20
     assert sum(each.origin == "policyqa" for each in found) == 3
-    assert len(found) == 31
+    assert len(found) == 23
     assert found == grounded.chosen(lessons, 100, seed=0)
 
 
@@ -55,11 +55,13 @@ def test_the_marker_is_that_of_the_lesson_s_passage(
     lessons = [lesson(f"When does ferry {n} leave?", "noon") for n in range(20)]
     lessons += [lesson("When does it come back?", None)] * 2
 
-    def made(removed: float) -> list[grounded.QAExample]:
+    def made(removed: float, threshold: float = 0.0) -> list[grounded.QAExample]:
         monkeypatch.setattr(grounded, "REMOVED", removed)
         count = lambda text: len(text.split())  # noqa: E731
         headers = {PASSAGE: "Ferry"}
-        return list(grounded.compose(lessons, headers, reader, count, settings, 0))
+        asking = settings.retrieval.model_copy(update={"answerable": threshold})
+        how = settings.model_copy(update={"retrieval": asking})
+        return list(grounded.compose(lessons, headers, reader, count, how, 0))
 
     for each in made(0.0):
         assert 2 <= len(each.sources) <= 4
@@ -74,6 +76,7 @@ def test_the_marker_is_that_of_the_lesson_s_passage(
     assert len(gone) == 20
     assert all(PASSAGE not in [s.text for s in each.sources] for each in gone)
     assert all(each.answer == prompt.NO_ANSWER for each in gone)
+    assert not made(0.0, threshold=1.0), "serving would ask no model"
 
 
 def test_a_packed_adapter_is_half_as_large_and_the_same(tmp_path: Path) -> None:

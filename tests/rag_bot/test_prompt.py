@@ -57,10 +57,10 @@ def test_only_the_likeliest_source_has_stars(source: Make) -> None:
     best = read(2, "Never again.", 0.9)
     text = prompt.build("How?", [read(1, "Often enough.", 0.8), best])[1].text
     assert "\nOften enough." in text
-    assert "\n**Never** again." in text
+    assert "\n**Never** [2] again." in text
     # A rank lower counts a tenth of the probability.
     text = prompt.build("How?", [read(1, "Often enough.", 0.85), best])[1].text
-    assert "\n**Often** enough." in text
+    assert "\n**Often** [1] enough." in text
 
 
 def test_ordinary_text_is_not_changed() -> None:
@@ -92,10 +92,10 @@ def test_stars_stand_around_what_the_reader_points_at(source: Make) -> None:
         reading = Reading(0.0, 0.5, start, end, 0.0)
         return prompt.marked(replace(found, reading=reading, shown=slices))
 
-    assert shown() == "It rains. Refunds take **14 days**. It snows."
-    assert shown((10, 31)) == "Refunds take **14 days**."
-    assert shown((0, 9), (10, 31)) == "It rains. … Refunds take **14 days**."
+    assert shown() == "It rains. Refunds take **14 days** [1]. It snows."
+    assert shown((10, 31)) == "Refunds take **14 days** [1]."
+    assert shown((0, 9), (10, 31)) == "It rains. … Refunds take **14 days** [1]."
     assert shown((0, 9)) == "It rains."  # it points at nothing that is shown
-    assert shown((10, start + 2), (32, 41)) == "Refunds take **14** … It snows."
+    assert shown((10, start + 2), (32, 41)) == "Refunds take **14** [1] … It snows."
     assert shown(end=start) == text  # it points at nothing
     assert prompt.marked(found) == text

@@ -122,6 +122,8 @@ def test_headings_and_lines_that_are_units_are_passages_of_their_own(lines: list
     [
         "The tunnel was built in the late 19th century to connect the town of\nLucerne with Milan.",
         "A short line:\nIt goes on after a colon.",
+        "Das Unternehmen gewährt\nMitarbeitern einen Zuschuss zur\nKantine sowie zum\nParkplatz.",
+        "Employees get 28 days of leave in\nGermany and 25 days in\nFrance.",
         "One\ntwo\nthree\nfour",
     ],
 )

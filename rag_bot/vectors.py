@@ -41,6 +41,9 @@ class VectorStore:
         )
         self._batch = self._client.get_max_batch_size()
         self._folder = folder
+        # Chroma loads what is there when it is first asked, and writes hnswlib's files anew: all
+        # that `_blank` clears must be written before it.
+        self._collection.count()
         self._blank()
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ def test_an_example_keeps_what_serving_showed_byte_for_byte() -> None:
     both = QAExample("e", "d", "When?", "x", tuple(map(examples.of_source, (source, surer))))
     assert both.messages == prompt.build("When?", [source, surer])  # the stars are in one alone
     assert both.messages[1].text.count(prompt.MARK) == 2
-    assert "It is paid on **the first** day." in kept.messages[1].text
+    assert "It is paid on **the first** [1] day." in kept.messages[1].text
 
 
 def test_documents_are_parted_and_small_folders_are_not() -> None:

@@ -146,3 +146,21 @@ def test_no_text_goes_into_chroma(store: VectorStore) -> None:
     held = store._collection.get(include=["documents", "metadatas"])
     assert held["documents"] == [None]
     assert held["metadatas"] == [None]
+
+
+def test_what_was_cleared_at_opening_is_not_written_again(tmp_path: Path) -> None:
+    """Chroma writes the room for the first vectors as it finds it in memory."""
+    folder = tmp_path / "chroma"
+    first = VectorStore(folder)
+    first.replace(names(40), some(40))
+    first.close()
+    again = VectorStore(folder)
+    files = sorted(folder.glob("*/*.bin"))
+    written = [each.stat().st_mtime_ns for each in files]
+    assert files
+    assert not any(folder.glob("*/data_level0.bin").__next__().read_bytes())
+    assert len(again) == 40
+    again.search(some(1)[0], 3)
+    again.vectors(names(3))
+    again.close()
+    assert [each.stat().st_mtime_ns for each in files] == written

@@ -121,9 +121,13 @@ def test_the_loop_ends_with_a_verdict_and_touches_nothing_live(
     assert judged_by.isdisjoint(e.document_id for e in taught if e.split == "train")
 
 
-def test_a_server_takes_a_promoted_adapter_without_a_restart(home: Path) -> None:
+def test_a_server_takes_a_promoted_adapter_without_a_restart(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import peft
 
+    # In bfloat16, a merged adapter rounds otherwise than one beside the weights.
+    monkeypatch.setenv("RAG_BOT_MODELS__PRECISION", "float32")
     assert rag_bot("examples", "docs", "--out", "e.jsonl", "--count", "40") == 0
     assert rag_bot("train", "e.jsonl", "--batch", "1000", "--rank", "4", "--rate", "0.01") == 0
     settings = config.load().settings

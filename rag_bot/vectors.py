@@ -86,9 +86,10 @@ class VectorStore:
 
         `vector` has shape `(dimension,)`.
         """
-        limit = min(limit, len(self))
-        if limit == 0:
+        if limit < 1:
             return []
+        # No count bounds the limit: by the time of the query, a writer may have put in a chunk that
+        # is not live yet, and it would be found in the place of the one that is.
         found = self._collection.query(
             query_embeddings=vector[np.newaxis, :], n_results=limit, include=["distances"]
         )

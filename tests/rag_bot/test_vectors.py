@@ -164,3 +164,11 @@ def test_what_was_cleared_at_opening_is_not_written_again(tmp_path: Path) -> Non
     again.vectors(names(3))
     again.close()
     assert [each.stat().st_mtime_ns for each in files] == written
+
+
+def test_what_is_put_in_while_it_is_searched_takes_no_other_s_place(
+    store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.replace(["old", "new"], AXES[:2])
+    monkeypatch.setattr(VectorStore, "__len__", lambda _: 1)  # as counted before "new" came
+    assert {chunk_id for chunk_id, _ in store.search(AXES[1], 5)} == {"old", "new"}

@@ -21,6 +21,7 @@ import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -286,10 +287,7 @@ def _texts(system: str, asked: Sequence[Asked], generator: Generator) -> list[st
     return ["".join(generator.stream(each)) for each in prompts]
 
 
-def _generator(system: str, settings: Settings) -> Generator | None:
-    if system in ("silent", "reader"):
-        return None
-    adapter = settings.models.adapter if system in ("adapter", "use") else ""
+def _generator(adapter: str, settings: Settings) -> Generator:
     changed = settings.models.model_copy(update={"adapter": adapter})
     how = settings.generation.model_copy(update={"max_tokens": _TOKENS})
     return generate.load(settings.model_copy(update={"models": changed, "generation": how}))
@@ -337,11 +335,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     print(f"adapter: {adapters.located(settings)}; {len(asked)} questions")
     threshold = settings.retrieval.answerable if options.threshold is None else options.threshold
+    loaded = cache(lambda adapter: _generator(adapter, settings))
     rows: dict[str, list[Row]] = {}
     for system in options.system or SYSTEMS:
-        # What is used says what the adapter said.
-        file = options.out / f"{'adapter' if system == 'use' else system}.jsonl"
-        rows[system] = rows_of(system, asked, _generator(system, settings), file, threshold)
+        speaking = "adapter" if system == "use" else system
+        generator = None
+        if speaking not in ("silent", "reader"):
+            generator = loaded(settings.models.adapter if speaking == "adapter" else "")
+        file = options.out / f"{speaking}.jsonl"
+        rows[system] = rows_of(system, asked, generator, file, threshold)
     found = {system: scores(each) for system, each in rows.items()}
     print(" " * 18, *(f"{system:19}" for system in rows), sep="  ")
     for name in next(iter(found.values())):

@@ -252,7 +252,6 @@ def _grams(text: str) -> Iterator[int]:
 def with_wrong(lessons: Sequence[Lesson], embedder: Embedder) -> list[Lesson]:
     """Each lesson with passages that hybrid retrieval ranks high and that don't hold its answer."""
     passages = list(dict.fromkeys(lesson.passage for lesson in lessons))
-    place = {passage: n for n, passage in enumerate(passages)}
     print(f"embedding {len(passages)} passages", file=sys.stderr)
     vectors = embedder.encode([p[:2000] for p in passages])
     asked = embedder.encode([lesson.question for lesson in lessons])
@@ -269,14 +268,13 @@ def with_wrong(lessons: Sequence[Lesson], embedder: Embedder) -> list[Lesson]:
                 scores[which] = scores.get(which, 0.0) + 1 / (_RRF_K + rank)
         said = lesson.passage[slice(*lesson.span)].casefold() if lesson.span else ""
         ranked = sorted(scores, key=scores.__getitem__, reverse=True)
-        wrong = [
-            passages[which]
-            for which in ranked
-            if which != place[lesson.passage] and not (said and said in passages[which].casefold())
-        ]
         # What a lesson brought along stays first: the other parts of its own document.
-        own = [each for each in lesson.wrong if not (said and said in each.casefold())]
-        wrong = list(dict.fromkeys([*own, *wrong]))
+        close = dict.fromkeys([*lesson.wrong, *(passages[which] for which in ranked)])
+        wrong = [
+            each
+            for each in close
+            if each != lesson.passage and not (said and said in each.casefold())
+        ]
         done.append(replace(lesson, wrong=tuple(wrong[:HARD])))
         if n % 2000 == 0:
             print(f"\rsearching {n}/{len(lessons)}", end="", file=sys.stderr)

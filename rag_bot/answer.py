@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -135,9 +135,8 @@ class Pipeline:
 
         generator = self.generator()
         clock.lap("load")
-        shown = context.fit(look.sources, self.settings.generation.context_tokens, generator.count)
-        draft = Draft(query, shown, self.embedder())
-        for token in draft.write(generator.stream(prompt.build(query, shown))):
+        shown, draft, tokens = self._draft(query, look.sources, generator)
+        for token in tokens:
             clock.mark("first_token")
             yield Token(token)
         clock.lap("generate")
@@ -149,11 +148,24 @@ class Pipeline:
             model_id=generator.model_id,
             unresolved=tuple(draft.unresolved),
         )
-        said = draft.settled(believed=bool(self.settings.models.endpoint))
+        said = draft.settled()
         if isinstance(said, str):
             yield _abstention(base, said, clock)
             return
         yield _answered(base, said.text, said.citations, said.verdicts, clock)
+
+    def _draft(
+        self,
+        query: str,
+        sources: Sequence[Source],
+        generator: Model,
+        numbers: Mapping[str, int] | None = None,
+    ) -> tuple[tuple[Source, ...], Draft, Iterator[str]]:
+        """What is shown of the sources, and the draft over them as it is written."""
+        shown = context.fit(sources, self.settings.generation.context_tokens, generator.count)
+        believed = bool(self.settings.models.endpoint)
+        draft = Draft(query, shown, self.embedder(), numbers, believed=believed)
+        return shown, draft, draft.write(generator.stream(prompt.build(query, shown)))
 
     def _parts(self, question: str, history: Sequence[Message]) -> tuple[Part, ...]:
         """The parts of a question, each standing alone in the conversation."""
@@ -179,7 +191,6 @@ class Pipeline:
         clock.lap("retrieve")
         generator = self.generator()
         clock.lap("load")
-        budget = self.settings.generation.context_tokens
         shown: list[tuple[Source, ...]] = []
         unresolved: list[int] = []
         pieces: list[str] = []
@@ -189,11 +200,11 @@ class Pipeline:
         for part, look in zip(several, looks, strict=True):
             said = None
             if not look.reason:
-                shown.append(context.fit(look.sources, budget, generator.count))
-                draft = Draft(part.query, shown[-1], self.embedder(), numbers)
-                for _ in draft.write(generator.stream(prompt.build(part.query, shown[-1]))):
+                fitting, draft, tokens = self._draft(part.query, look.sources, generator, numbers)
+                shown.append(fitting)
+                for _ in tokens:
                     pass
-                settled = draft.settled(believed=bool(self.settings.models.endpoint))
+                settled = draft.settled()
                 said = settled if isinstance(settled, Said) else None
                 # Of the numbers in the answer, a number that the prompt lacked is none either.
                 unresolved += [len(found) + number for number in draft.unresolved]

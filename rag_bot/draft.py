@@ -39,6 +39,7 @@ class Draft:
     """The text of a model that was shown `sources`, under their markers.
 
     `numbers` are those that the answer has for them, by chunk id, where they are others.
+    `believed` says whether the model is, where it declines.
     """
 
     def __init__(
@@ -47,11 +48,14 @@ class Draft:
         sources: Sequence[Source],
         embedder: Embedder,
         numbers: Mapping[str, int] | None = None,
+        *,
+        believed: bool = False,
     ) -> None:
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
         self._numbers = numbers or {each.chunk.id: each.marker for each in sources}
         self._found = evidence_of(sources)
+        self._believed = believed
         self._repeated = False
         self._sound = 0
         self.text = ""
@@ -135,14 +139,11 @@ class Draft:
         claim = f"The documents say: “{' '.join(cited.quote.split())}”"
         return Verdict(claim, (cited,), "supported", round(score, 4))
 
-    def settled(self, *, believed: bool) -> Said | str:
-        """What is answered in the end, or the reason for not answering (`abstain.REASONS`).
-
-        `believed` says whether the model is, where it declines.
-        """
+    def settled(self) -> Said | str:
+        """What is answered in the end, or the reason for not answering (`abstain.REASONS`)."""
         if self.citations and self.tells_what_was_found:
             return Said(self.checked, self.citations, tuple(self.verdicts))
-        declined = self.declined and (believed or not self.overruled)
+        declined = self.declined and (self._believed or not self.overruled)
         quotation = None if declined else self.quotation()
         if quotation is None:
             return "model" if declined else "unsupported"

@@ -9,7 +9,8 @@ stays whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from rag_bot.rewrite import completed, standalone
@@ -178,30 +179,25 @@ def _coordinated(sentence: str) -> tuple[str, list[str]]:
     """What is fronted in a sentence, and the questions in it: none, if it asks nothing directly."""
     asked_for = _ASKED_FOR.match(sentence)
     if asked_for and _CLAUSE.match(sentence, asked_for.end()):
-        return "", list(_cut(sentence, asked_for.end(), indirect=True))
+        return "", list(_cut(sentence, _splits_indirect, asked_for.end()))
     starts = [0, *(match.end() for match in _COMMA.finditer(sentence))]
     start = next((at for at in starts if _direct(sentence, at)), None)
     if start is None:
         return "", []
     ahead = sentence[:start].strip()
-    return ahead, list(_cut(sentence[start:], 0, settled=bool(ahead)))
+    return ahead, list(_cut(sentence[start:], partial(_splits, settled=bool(ahead))))
 
 
 def _direct(text: str, at: int) -> bool:
     return bool(_DIRECT.match(text, at) or (at == 0 and _YES_OR_NO.match(text)))
 
 
-def _cut(
-    sentence: str, opened: int, *, indirect: bool = False, settled: bool = False
-) -> Iterator[str]:
+def _cut(sentence: str, splits: Callable[[str, str], bool], opened: int = 0) -> Iterator[str]:
     start = 0
     cuts = [*_AND.finditer(sentence, opened), *_COMMA.finditer(sentence, opened)]
     for cut in sorted(cuts, key=lambda match: (match.start(), -match.end())):
         left = sentence[start : cut.start()]
-        right = sentence[cut.end() :]
-        if cut.start() < max(start, opened):
-            continue
-        if _splits_indirect(left, right) if indirect else _splits(left, right, settled):
+        if cut.start() >= start and splits(left, sentence[cut.end() :]):
             yield left.strip()
             start = cut.end()
     yield sentence[start:].strip()
@@ -211,7 +207,7 @@ def _splits_indirect(left: str, right: str) -> bool:
     return not _UNFINISHED.search(left) and bool(content(left)) and bool(_CLAUSE.match(right))
 
 
-def _splits(left: str, right: str, settled: bool) -> bool:
+def _splits(left: str, right: str, *, settled: bool) -> bool:
     """Whether what stands before is a question of its own, and what comes begins another.
 
     `settled` says that what it is about was said ahead.

@@ -27,6 +27,7 @@ _ABBREVIATION = re.compile(
     r"etc|approx|ca|max|min|Inc|Ltd|Co|Corp|al|ed|pp?|vol|bzw|bspw|usw|Abs|Jan|Feb|Mar|Apr|Jun|Jul|"
     r"Aug|Sept?|Oct|Nov|Dec|e\.g|i\.e|z\.B|d\.h)|(?:^|\n)[ \t]*\(?\d{1,3})\.$"
 )
+_NEXT = re.compile(r"\S")
 _LONG = 320
 _SHORT = 0.6
 """A line shorter than this share of the others was not broken by the page's width."""
@@ -76,13 +77,15 @@ def passages(text: str) -> list[Span]:
 
 def _line_cuts(text: str, span: Span, width: int) -> Iterator[int]:
     """Where a sentence of several lines is cut, `width` being that of the lines around it."""
-    breaks = [match.start() for match in _LINE.finditer(text, *span)]
+    lines = {
+        match.start(): text[text.rfind("\n", 0, match.start()) + 1 : match.start()].rstrip()
+        for match in _LINE.finditer(text, *span)
+    }
     long = span.end - span.start > _LONG
-    ends = {cut for cut in breaks if _begins(text, cut) and not _GOES_ON.search(text, 0, cut)}
-    units = len(breaks) >= _UNITS and len(ends) == len(breaks)
+    ends = {cut for cut, line in lines.items() if _begins(text, cut) and not _GOES_ON.search(line)}
+    units = len(lines) >= _UNITS and len(ends) == len(lines)
     rows = {match.start() for match in _ROW.finditer(text, *span)}
-    for cut in breaks:
-        line = text[text.rfind("\n", 0, cut) + 1 : cut].rstrip()
+    for cut, line in lines.items():
         if long or units or cut in rows or (cut in ends and len(line) < _SHORT * width):
             yield cut
 
@@ -95,8 +98,8 @@ def _width(text: str) -> int:
 
 def _begins(text: str, cut: int) -> bool:
     """Whether the line after a line feed looks like the beginning of something."""
-    first = text[cut:].lstrip()[:1]
-    return first.isupper() or first.isdigit()
+    found = _NEXT.search(text, cut)
+    return found is not None and (found[0].isupper() or found[0].isdigit())
 
 
 def _cuts(text: str) -> Iterator[int]:

@@ -23,7 +23,7 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from rag_bot import adapters, loading, models
+from rag_bot import adapters, decode, loading, models
 from rag_bot.config import Generation, Settings
 from rag_bot.embed import precision, use_threads
 from rag_bot.errors import EndpointFailed, ModelBroken
@@ -139,6 +139,7 @@ class LocalChatModel(BaseChatModel):
     _how: Generation = PrivateAttr()
     _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
     _kept: Kept = PrivateAttr()
+    _ends: list[int] = PrivateAttr()
 
     @loading.alone
     def __init__(
@@ -162,6 +163,8 @@ class LocalChatModel(BaseChatModel):
         self._model.eval()
         self._kept = Kept(self._model)
         self._how = how
+        ends = self._model.generation_config.eos_token_id
+        self._ends = ends if isinstance(ends, list) else [ends]
 
     @property
     def _llm_type(self) -> str:
@@ -186,9 +189,9 @@ class LocalChatModel(BaseChatModel):
 
         with self._turn, torch.inference_mode():
             tokens = torch.tensor([ids])
-            before = self._kept.last(ids[:-scored])
-            logits = self._model(
-                input_ids=tokens[:, before.get_seq_length() if before else 0 :],
+            before = self._kept.last(ids[:-scored]) or self._kept.empty()
+            logits = self._kept.model(
+                input_ids=tokens[:, self._kept.length(before) :],
                 past_key_values=before,
                 logits_to_keep=scored + 1,
             ).logits[0, :-1]
@@ -250,48 +253,29 @@ class LocalChatModel(BaseChatModel):
         return ids
 
     def _decode(self, prompt: str, nothing: str) -> Iterator[str]:
-        """Run `generate` in a thread and hand on its text; stop it when nobody listens."""
-        import torch
-        import transformers
-
-        drawn: dict[str, Any] = {"do_sample": False}
-        if self._how.temperature:
-            drawn = {"do_sample": True, "temperature": self._how.temperature, "top_k": 0}
+        how, kept = self._how, self._kept
         ids = self._ids(prompt)
-        streamer = transformers.TextIteratorStreamer(
-            self._tokenizer, skip_prompt=True, skip_special_tokens=True
-        )
-        left = threading.Event()
-        failure: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                torch.manual_seed(self._how.seed)
-                cache = self._kept.opening(ids, self._ids(nothing))
-                tokens = torch.tensor([ids])
-                self._model.generate(
-                    input_ids=tokens,
-                    attention_mask=torch.ones_like(tokens),
-                    past_key_values=cache,
-                    max_new_tokens=self._how.max_tokens,
-                    stopping_criteria=[lambda *_args, **_kwargs: left.is_set()],
-                    streamer=streamer,
-                    **drawn,
-                )
-                self._kept.keep(ids, cache)
-            except BaseException as error:  # raised again where the answer is read
-                failure.append(error)
-                streamer.end()
-
-        thread = threading.Thread(target=run, name="generate", daemon=True)
-        thread.start()
-        try:
-            yield from (text for text in streamer if text)
-        finally:
-            left.set()
-            thread.join()
-        if failure:
-            raise failure[0]
+        cache = kept.opening(ids, self._ids(nothing))
+        choose = decode.drawn(how.temperature, how.seed) if how.temperature else decode.greedy
+        tokens: list[int] = []
+        told = 0
+        for some in decode.decode(
+            kept.model,
+            ids,
+            cache,
+            choose,
+            most=how.max_tokens,
+            ends=self._ends,
+            front=kept.front,
+            lookup=kept.plain,
+        ):
+            tokens += some
+            text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+            # Part of a character is no text yet.
+            if not text.endswith("\ufffd"):
+                yield text[told:]
+                told = len(text)
+        kept.keep(ids, cache)
 
 
 _ROLES: dict[str, Literal["system", "user", "assistant"]] = {

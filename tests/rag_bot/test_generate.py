@@ -5,7 +5,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
-import peft
 import pytest
 import torch
 import transformers
@@ -18,10 +17,6 @@ from rag_bot.kept import Kept
 from rag_bot.types import Message
 
 ASKED = [Message("system", "You are brief."), Message("user", "Name the capital of France.")]
-
-
-def decoding() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "generate"]
 
 
 def test_the_model_is_named_with_its_fingerprint(llm: Generator) -> None:
@@ -47,9 +42,9 @@ def test_the_longest_answer_is_bounded(llm: Generator, monkeypatch: pytest.Monke
 def test_closing_the_stream_stops_the_model(llm: Generator) -> None:
     stream = llm.stream([Message("user", "Count from one to one hundred.")])
     assert next(stream)
-    assert len(decoding()) == 1
+    assert llm._local._turn.locked()
     stream.close()
-    assert decoding() == []
+    assert not llm._local._turn.locked()
     assert next(llm.stream(ASKED))  # and the next one gets its turn
 
 
@@ -64,7 +59,7 @@ def test_a_failure_while_decoding_is_raised_where_the_answer_is_read(
     def fail(*_args: object, **_more: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(llm._chat._model, "generate", fail)
+    monkeypatch.setattr(llm._local._kept.model, "forward", fail)
     with pytest.raises(MemoryError, match="no room"):
         list(llm.stream(ASKED))
 
@@ -200,8 +195,46 @@ def test_what_was_kept_of_a_prompt_changes_no_answer(settings: Settings) -> None
     assert kept.last([*opening, 1]) is None
 
 
-def test_of_soft_prompts_and_sliding_windows_nothing_is_kept() -> None:
-    soft = object.__new__(peft.PeftModel)
+def test_of_sliding_windows_nothing_is_kept() -> None:
     sliding = SimpleNamespace(config=transformers.Gemma3TextConfig(num_hidden_layers=2))
-    for model in (soft, sliding):
-        assert Kept(model).opening([1, 2], [1, 2]) is None
+    kept = Kept(sliding)
+    assert not kept.plain
+    assert kept.opening([1, 2, 3], [1, 2]).get_seq_length() == 0
+    kept.keep([1], kept.empty())
+    assert kept.last([1]) is None
+
+
+def test_a_model_with_a_sliding_window_writes_what_the_library_writes(
+    tmp_path: Path, tiny_llm: Path
+) -> None:
+    torch.manual_seed(0)
+    words = generate.tokenizer(tiny_llm)
+    shape = transformers.Gemma3TextConfig(
+        vocab_size=len(words),
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=128,
+        sliding_window=8,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        eos_token_id=words.eos_token_id,
+        initializer_range=0.2,
+    )
+    transformers.Gemma3ForCausalLM(shape).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    chat = generate.LocalChatModel(tmp_path, torch.float32, Generation(max_tokens=24))
+    asked = [generate._to_langchain(message) for message in ASKED]
+    said = "".join(chunk.text for chunk in chat.stream(asked))
+    assert said
+    assert chat.complete([asked]) == [said]
+
+
+def test_half_a_character_is_not_handed_on(llm: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = llm._local
+    ids = chat._ids("größer als 5 µm – 東京")
+    monkeypatch.setattr(generate.decode, "decode", lambda *_a, **_k: iter([[i] for i in ids]))
+    pieces = list(llm.stream(ASKED))
+    assert "".join(pieces) == "größer als 5 µm – 東京"
+    assert not any("\ufffd" in piece for piece in pieces)

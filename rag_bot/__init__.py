@@ -4,6 +4,7 @@ Importing this package turns off hub access and telemetry for the whole process:
 below us read these variables when *they* are imported, so it can't wait any longer.
 """
 
+import logging
 import os
 
 __version__ = "0.1.0"
@@ -20,3 +21,6 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.update(OFFLINE)
+
+# On a processor with bf16 it warns at every start that it has not downloaded a kernel.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

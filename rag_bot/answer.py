@@ -13,12 +13,12 @@ from rag_bot import context, prompt, survey
 from rag_bot.abstain import NOT_ANSWERED, REASONS, answerable, evidence, trust
 from rag_bot.catalogue import Collection
 from rag_bot.config import Settings
-from rag_bot.draft import Draft, Said
+from rag_bot.draft import Draft, Said, evidence_of
 from rag_bot.index import Flipped, Index, fingerprint
 from rag_bot.parts import Part, parts
 from rag_bot.rank import distinct, merged, reranked
 from rag_bot.retrieve import retrieve
-from rag_bot.rewrite import standalone
+from rag_bot.rewrite import completed, name, refers, standalone
 from rag_bot.scope import Scope, take, without
 from rag_bot.survey import Survey
 from rag_bot.types import (
@@ -117,8 +117,7 @@ class Pipeline:
         if many:
             yield from self._survey(question, query, many, collection, scopes, clock)
             return
-        several = self._parts(question, history)
-        looks = [self._look(part.query, collection, scopes) for part in several]
+        several, looks = self._looked(self._parts(question, history), collection, scopes)
         # Where no part gets an answer, the whole still may: it says more than they do.
         if not all(look.reason for look in looks):
             answered = yield from self._several(question, query, several, looks, clock)
@@ -171,6 +170,29 @@ class Pipeline:
         """The parts of a question, each standing alone in the conversation."""
         plain = take(question)[0].strip()
         return tuple(part._replace(query=self.query(part.query, history)) for part in parts(plain))
+
+    def _looked(
+        self, several: Sequence[Part], collection: str | None, scopes: tuple[Scope, ...]
+    ) -> tuple[list[Part], list[_Look]]:
+        """What was found for each part.
+
+        One that refers to what a part before it names is asked of that: "Who is …, and what is her
+        number?" Where nothing is found so, it is asked as it was.
+        """
+        asked: list[Part] = []
+        looks: list[_Look] = []
+        named = ""
+        for part in several:
+            leans = bool(named) and refers(part.said)
+            fuller = part._replace(query=completed(part.query, named)) if leans else part
+            look = self._look(fuller.query, collection, scopes)
+            if leans and look.reason:
+                fuller, look = part, self._look(part.query, collection, scopes)
+            asked.append(fuller)
+            looks.append(look)
+            found = None if look.reason else evidence_of(look.sources)
+            named = (found and name(found.words, part.said)) or named
+        return asked, looks
 
     def _several(
         self,

@@ -1,7 +1,8 @@
 """A follow-up question to one that stands alone.
 
 By rules: a model of this size loses the user's own words, and rules never do. The question stays
-as it was asked; what it leaves unsaid is added behind it, from the user's earlier questions.
+as it was asked; what it leaves unsaid is added behind it, from the user's earlier questions. What
+the bot said is not, but for a name that was its whole answer: "Who is …?", "What is her number?"
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ _CONTINUES = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_][\w'’.-]*[^\W_]|[^\W_]")
+_ASKS_A_NAME = re.compile(
+    r"\b(?:who|whom|whose|which|what|where|wer|wem|wen|welche[rnms]?|wo|was|qui|quel(?:le)?s?|où)\b",
+    re.IGNORECASE,
+)
+_CAPITAL = r"[A-ZÀ-Þ][\w'’.-]*"
+_NAME = re.compile(
+    rf"{_CAPITAL}(?:(?: (?:de|del|der|da|di|du|la|le|of|the|van|von|zu))* {_CAPITAL}){{0,4}}"
+)
+_NO_NAME = re.compile(r"yes|no|none|nothing|ja|nein|oui|non|si", re.IGNORECASE)
+_MARKER = re.compile(r"\s*\[\d+\]")
 _FEW = 2
 _MOST = 12
 
@@ -31,11 +42,26 @@ def standalone(question: str, history: Sequence[Message]) -> str:
 
     `history` is the conversation before it. Every word of `question` is kept, in its order.
     """
-    topic = ""
+    topic = named = ""
+    asked = ""
     for message in history:
         if message.role == "user":
-            topic = _with_topic(message.text, topic)
-    return _with_topic(question, topic)
+            topic, named, asked = _with_topic(message.text, topic, named), "", message.text
+        elif message.role == "assistant":
+            named = name(message.text, asked)
+    return _with_topic(question, topic, named)
+
+
+def refers(question: str) -> bool:
+    """Whether a question says "it" or "her" of something that was spoken of before."""
+    return bool(_REFERS.search(question))
+
+
+def name(answer: str, question: str) -> str:
+    """An answer without markers, if a name was asked for and it is nothing else; or nothing."""
+    plain = _MARKER.sub("", answer).strip(' .,;:“”"')
+    found = _ASKS_A_NAME.search(question) and _NAME.fullmatch(plain)
+    return plain if found and not _NO_NAME.fullmatch(plain) else ""
 
 
 def completed(question: str, topic: str) -> str:
@@ -50,7 +76,9 @@ def completed(question: str, topic: str) -> str:
     return f"{question} ({' '.join(missing[:_MOST])})" if missing else question
 
 
-def _with_topic(question: str, topic: str) -> str:
+def _with_topic(question: str, topic: str, named: str) -> str:
     said = content(question)
-    leans = _REFERS.search(question) or _CONTINUES.match(question) or len(said) <= _FEW
+    if named and refers(question):
+        topic = f"{named} {topic}"
+    leans = refers(question) or _CONTINUES.match(question) or len(said) <= _FEW
     return completed(question, topic) if topic and leans else question

@@ -325,6 +325,35 @@ def test_the_parts_of_a_follow_up_all_get_its_topic(ask: Ask) -> None:
     ]
 
 
+BRIDGED = "What is the name of the company that built the pump, and where is it?"
+
+
+def test_a_part_is_asked_of_what_the_part_before_it_names(ask: Ask, reader: Reader) -> None:
+    model = Telling(where="Lyon", built="Vortex")
+    ask(model, BRIDGED, reader=reader)
+    assert [prompt[-1].text.rpartition("Question: ")[2] for prompt in model.prompts] == [
+        "What is the name of the company that built the pump",
+        "where is it? (name company built pump) (Vortex)",
+    ]
+
+
+def test_a_part_that_finds_nothing_with_a_name_is_asked_without_it(
+    ask: Ask, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def of_zebras(query: str, topic: str) -> str:
+        asked.append(topic)
+        return "Which grass do zebras eat?"
+
+    monkeypatch.setattr("rag_bot.answer.completed", of_zebras)
+    model = Telling(where="Lyon", built="Vortex")
+    answer, _ = ask(model, BRIDGED, reader=reader)
+    assert asked == ["Vortex"]
+    assert not answer.unanswered
+    assert model.prompts[-1][-1].text.endswith("where is it? (name company built pump)")
+
+
 def test_a_marker_that_a_part_made_up_names_no_source_of_the_whole(ask: Ask) -> None:
     model = Telling(
         leave="Full-time employees have 28 days of paid leave [4].",

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_bot.rewrite import standalone
+from rag_bot.rewrite import name, standalone
 from rag_bot.types import Message
 
 
@@ -53,6 +53,52 @@ def test_a_new_subject_ends_the_old_one() -> None:
 def test_what_the_bot_said_is_not_searched_for() -> None:
     history = [*user("Who leads sales?"), Message("assistant", "Zebedee leads sales.")]
     assert standalone("Since when does she?", history) == "Since when does she? (leads sales)"
+
+
+OFFICER = [*user("Who is the safety officer?"), Message("assistant", "Jana Meier [2]")]
+
+
+def test_of_what_the_bot_said_a_name_that_was_asked_for_is_searched_for() -> None:
+    assert standalone("What is her number?", OFFICER) == (
+        "What is her number? (Jana Meier safety officer)"
+    )
+    further = [*OFFICER, *user("What is her number?"), Message("assistant", "214 [1]")]
+    assert "Jana Meier" in standalone("And since when does she work here?", further)
+    assert standalone("How high is the rent of the office?", OFFICER) == (
+        "How high is the rent of the office?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("How often is the rent due?", "Monthly [1]"),
+        ("Is the rent due on the first?", "Yes [1]"),
+        ("Who pays the rent?", "The tenant pays it in Zurich [1]"),
+        ("Which rent is due?", "EUR 1,200 [1]"),
+        ("Who pays the rent?", "No"),
+    ],
+)
+def test_what_was_said_and_is_no_name_is_not_searched_for(asked: str, said: str) -> None:
+    query = standalone("When does it end?", [*user(asked), Message("assistant", said)])
+    assert not {"Monthly", "Yes", "Zurich", "EUR", "No"} & set(query.strip(")").split())
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("Jana Meier [2]", "Jana Meier"),
+        ("“Mont Blanc” [1]", "Mont Blanc"),
+        ("Ludwig van der Rohe.", "Ludwig van der Rohe"),
+        ("Dr. K. Ørsted", "Dr. K. Ørsted"),
+        ("the tenant", ""),
+        ("No.", ""),
+        ("", ""),
+    ],
+)
+def test_an_answer_that_is_nothing_but_a_name(answer: str, found: str) -> None:
+    assert name(answer, "Who is it?") == found
+    assert name(answer, "When is it?") == ""
 
 
 def test_a_word_said_again_is_not_added() -> None:

@@ -51,7 +51,7 @@ class Wanted:
 
     recipe: Recipe = field(default_factory=Recipe)
     count: int = 300
-    cases: int = 60
+    cases: int = 100
     by_model: int = 0
     seed: int = 0
     hours: float = 24.0

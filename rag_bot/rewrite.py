@@ -31,7 +31,11 @@ _CAPITAL = r"[A-ZÀ-Þ][\w'’.-]*"
 _NAME = re.compile(
     rf"{_CAPITAL}(?:(?: (?:de|del|der|da|di|du|la|le|of|the|van|von|zu))* {_CAPITAL}){{0,4}}"
 )
-_NO_NAME = re.compile(r"yes|no|none|nothing|ja|nein|oui|non|si", re.IGNORECASE)
+_NO_NAME = re.compile(
+    r"yes|no|none|nothing|nobody|ja|nein|oui|non|si|all|both|every\w*"
+    r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve",
+    re.IGNORECASE,
+)
 _MARKER = re.compile(r"\s*\[\d+\]")
 _FEW = 2
 _MOST = 12

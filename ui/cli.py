@@ -539,7 +539,7 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
             "--cases", type=Path, metavar="FILE", help="golden cases that decide (default: drafted)"
         )
         made.add_argument(
-            "--cases-count", type=_positive, default=60, metavar="N", help="cases drafted (60)"
+            "--cases-count", type=_positive, default=100, metavar="N", help="cases drafted (100)"
         )
 
     made = command(

@@ -18,8 +18,10 @@ draws whole clusters); Efron & Tibshirani, "An Introduction to the Bootstrap", 1
 (percentiles) and 15 (achieved significance); Davison & Hinkley, "Bootstrap Methods and their
 Application", 1997, section 4.2 (the added round).
 
-With fewer than some twenty clusters the interval is too narrow. With a single one its cases are
-drawn instead: the interval is then about that one document. The same seed draws the same clusters.
+Of fewer than ten clusters the cases of each drawn one are drawn as well: three documents that all
+happen to lean one way are no evidence yet (Davison & Hinkley, section 3.8). Still the interval is
+then about documents much like these, and of a single one about that document alone. The same seed
+draws the same.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ from numpy.typing import NDArray
 ROUNDS = 2000
 SET_ROUNDS = 500
 """For what is computed anew each round from whole cases. Slower, so coarser."""
+_FEW = 10
+"""With fewer, cases are drawn too. Of candidates that are no better, judged by 20 questions on each
+of three documents, one in four had p < 0.05 without, and one in forty with it."""
 _CHUNK = 50
 """Rounds drawn at a time: some megabytes."""
 
@@ -155,15 +160,29 @@ def _kept(values: Iterable[tuple[float | None, str]]) -> tuple[Floats, list[str]
 def _means(scores: Floats, clusters: Sequence[str], seed: int, rounds: int) -> Floats:
     """The mean of each round."""
     members = _members(clusters)
-    sums = np.bincount(members, weights=scores)
-    sizes = np.bincount(members).astype(np.float64)
-    count = len(sums)
+    groups = [scores[members == number] for number in range(members.max() + 1)]
+    sums = np.array([group.sum() for group in groups])
+    sizes = np.array([len(group) for group in groups], dtype=np.float64)
+    count = len(groups)
     chance = np.random.default_rng(seed)
     means = []
     for start in range(0, rounds, _CHUNK):
         drawn = chance.integers(0, count, (min(_CHUNK, rounds - start), count), dtype=np.int32)
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+        drawn_sums = _sums_within(groups, drawn, chance) if count < _FEW else sums[drawn]
+        means.append(drawn_sums.sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(means)
+
+
+def _sums_within(
+    groups: Sequence[Floats], drawn: NDArray[np.int32], chance: np.random.Generator
+) -> Floats:
+    """The sum of each drawn cluster, its cases drawn anew each time."""
+    sums = np.empty(drawn.shape)
+    for number, group in enumerate(groups):
+        here = drawn == number
+        cases = chance.integers(0, len(group), (int(here.sum()), len(group)), dtype=np.int32)
+        sums[here] = group[cases].sum(axis=1)
+    return sums
 
 
 def _resampled(
@@ -188,16 +207,18 @@ def _samples(
         groups.setdefault(member, []).append(case)
     chance = np.random.default_rng(seed)
     for _ in range(rounds):
-        drawn = chance.integers(0, len(groups), len(groups)).tolist()
-        yield [case for member in drawn for case in groups[member]]
+        drawn = [groups[each] for each in chance.integers(0, len(groups), len(groups))]
+        if len(groups) < _FEW:
+            drawn = [
+                [group[each] for each in chance.integers(0, len(group), len(group))]
+                for group in drawn
+            ]
+        yield [case for group in drawn for case in group]
 
 
 def _members(clusters: Sequence[str]) -> NDArray[np.intp]:
     """The number of each case's cluster, counted in the order of their names."""
-    names = sorted(set(clusters))
-    if len(names) == 1:
-        return np.arange(len(clusters))
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = {name: number for number, name in enumerate(sorted(set(clusters)))}
     return np.array([numbers[name] for name in clusters], dtype=np.intp)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rag_bot import prompt, survey
+from rag_bot.asks import for_a_sentence
 from rag_bot.cite import Claim, ClaimStream, Piece
 from rag_bot.rank import likeliest
 from rag_bot.types import Citation, Source, Verdict
@@ -51,6 +52,7 @@ class Draft:
         *,
         believed: bool = False,
     ) -> None:
+        self._query = query
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
         self._numbers = numbers or {each.chunk.id: each.marker for each in sources}
@@ -136,19 +138,33 @@ class Draft:
                 return None
             score, passage = found
             cited = self._numbered(citation(passage.source, passage.start, passage.end))
-        claim = f"The documents say: “{' '.join(cited.quote.split())}”"
-        return Verdict(claim, (cited,), "supported", round(score, 4))
+        return _quoted(cited, round(score, 4))
 
     def settled(self) -> Said | str:
         """What is answered in the end, or the reason for not answering (`abstain.REASONS`)."""
         if self.citations and self.tells_what_was_found:
-            return Said(self.checked, self.citations, tuple(self.verdicts))
+            return self._in_sentences() or Said(self.checked, self.citations, tuple(self.verdicts))
         declined = self.declined and (self._believed or not self.overruled)
         quotation = None if declined else self.quotation()
         if quotation is None:
             return "model" if declined else "unsupported"
-        text = f"{quotation.claim} [{quotation.citations[0].marker}]"
-        return Said(text, quotation.citations, (quotation,))
+        return _quoting([quotation])
+
+    def _in_sentences(self) -> Said | None:
+        """The sentences behind what a small model said in a few words, if they are asked for.
+
+        "Current demand" is true of a source and tells nobody how the inventory changed.
+        """
+        if self._believed or not for_a_sentence(self._query):
+            return None
+        held = [verdict for verdict in self.verdicts if verdict.citations]
+        whole = [_quoted(verdict.citations[0], verdict.score) for verdict in held]
+        if any(
+            len(verdict.claim.split()) > len(quotation.citations[0].quote.split()) / 2
+            for verdict, quotation in zip(held, whole, strict=True)
+        ):
+            return None
+        return _quoting(list({each.claim: each for each in whole}.values()))
 
     def _judge(self, claim: Claim) -> str:
         """Note the verdict; returns the markers that the claim has earned."""
@@ -202,6 +218,17 @@ def evidence_of(sources: Sequence[Source]) -> Evidence | None:
     start, end = reading.start, reading.end
     cited = survey.around(source, start, end)
     return Evidence(source.chunk.text[start:end], cited, reading.answerable)
+
+
+def _quoted(cited: Citation, score: float) -> Verdict:
+    claim = f"The documents say: “{' '.join(cited.quote.split())}”"
+    return Verdict(claim, (cited,), "supported", score)
+
+
+def _quoting(quotations: Sequence[Verdict]) -> Said:
+    """An answer in nothing but quotations."""
+    text = "\n\n".join(f"{each.claim} [{each.citations[0].marker}]" for each in quotations)
+    return Said(text, tuple(each.citations[0] for each in quotations), tuple(quotations))
 
 
 def _plain(text: str) -> str:

@@ -507,6 +507,35 @@ def test_what_is_true_and_no_answer_gives_way_to_what_the_reader_points_at(
     assert answer.text.startswith(beside)
 
 
+def test_where_a_sentence_is_asked_for_a_few_words_give_way_to_theirs(
+    ask: Ask, scripted: Any
+) -> None:
+    answer, shown = ask(scripted("on 31 March"), "How is unused leave handled?")
+    assert shown.startswith("on 31 March")
+    assert answer.text == (
+        f"The documents say: “Unused leave expires on 31 March.” [{answer.citations[0].marker}]"
+    )
+    assert answer.verdicts[0].claim in answer.text
+    twice = scripted("on 31 March. 31 March.")
+    assert ask(twice, "How is unused leave handled?")[0].text == answer.text
+
+
+@pytest.mark.parametrize(
+    ("said", "question", "endpoint"),
+    [
+        ("on 31 March", "When does unused leave expire?", ""),
+        ("Unused leave expires on 31 March", "How is unused leave handled?", ""),
+        ("on 31 March", "How is unused leave handled?", "http://127.0.0.1:9/v1"),
+    ],
+    ids=["a few words are asked for", "it is a sentence", "a server's model is believed"],
+)
+def test_what_was_said_stays(
+    ask: Ask, scripted: Any, said: str, question: str, endpoint: str
+) -> None:
+    answer, _ = ask(scripted(said), question, endpoint=endpoint)
+    assert answer.text == f"{said} [{answer.citations[0].marker}]"
+
+
 def test_a_small_model_that_declines_gives_way_to_a_reader_that_is_sure(
     ask: Ask, scripted: Any, reader: Reader
 ) -> None:

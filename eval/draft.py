@@ -15,7 +15,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -70,10 +70,11 @@ def draft(
     and seed give the same cases, whatever the order of `texts`.
     """
     chance = random.Random(seed)
+    titles = _titles(texts)
     found = [
         each
         for document in sorted(texts)
-        for each in _from_document(document, texts[document])
+        for each in _from_document(document, texts[document], titles[document])
         if _asks_for_something(each)
     ]
     found = [each for each in _unambiguous(found) if about is None or each.document in about]
@@ -138,15 +139,29 @@ def _spread(found: Sequence[_Found], count: int, chance: random.Random) -> list[
 
 
 def _unambiguous(found: Sequence[_Found]) -> list[_Found]:
-    """Each question once. One that two pages answer differently is asked of neither."""
+    """Each question once. One that two documents answer differently is asked of each by name.
+
+    One that two pages of a document answer differently is asked of neither.
+    """
     answers: dict[str, set[str]] = defaultdict(set)
+    within: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in found:
-        answers[_same(each.question)].add(_same(each.answer))
+        key = _same(each.question)
+        answers[key].add(_same(each.answer))
+        within[each.document, key].add(_same(each.answer))
     seen: set[str] = set()
     kept: list[_Found] = []
     for each in found:
         key = _same(each.question)
-        if len(answers[key]) == 1 and key not in seen:
+        if len(within[each.document, key]) > 1:
+            continue
+        if len(answers[key]) > 1:
+            if each.kind not in _PROSE:
+                continue  # it names the document already
+            question = _ASK_OF.format(question=each.question.rstrip("?"), title=each.title)
+            each = replace(each, question=question)
+            key = _same(question)
+        if key not in seen:
             seen.add(key)
             kept.append(each)
     return kept
@@ -156,6 +171,9 @@ def _same(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
+_PROSE = ("definition", "number", "date", "money", "person")
+_ASK_OF = "{question}, according to “{title}”?"
+"""Of what prose says, in English as that is."""
 _EMPTY = frozenset(
     re.findall(
         r"\w+",
@@ -258,18 +276,27 @@ def _language(text: str) -> str:
     return best if counts[best] >= 3 else "en"
 
 
+def _titles(texts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What each document is called: its file's name where it calls itself as another one does."""
+    titles = {document: _title(document, pages) for document, pages in texts.items()}
+    often = Counter(titles.values())
+    return {name: _stem(name) if often[title] > 1 else title for name, title in titles.items()}
+
+
+def _stem(document: str) -> str:
+    return re.sub(r"[_\s]+", " ", PurePath(document).stem).strip()
+
+
 def _title(document: str, pages: Sequence[str]) -> str:
     """What a document calls itself, if its first line looks like a title; else its file's name."""
-    stem = re.sub(r"[_\s]+", " ", PurePath(document).stem).strip()
     first = next((line.strip() for page in pages for line in page.split("\n") if line.strip()), "")
     first = re.sub(r"^(?:#+\s*|(?:Subject|Betreff|Objet): (?:(?:Re|AW|Fwd?): )*)", "", first)
     titled = 2 <= len(first.split()) <= 10 and len(first) <= 80 and first[:1].isupper()
-    return first if titled and not re.search(r"[|;]|\.$|\s{3}|^\w+:\s", first) else stem
+    return first if titled and not re.search(r"[|;]|\.$|\s{3}|^\w+:\s", first) else _stem(document)
 
 
-def _from_document(document: str, pages: Sequence[str]) -> Iterator[_Found]:
+def _from_document(document: str, pages: Sequence[str], title: str) -> Iterator[_Found]:
     language = _language("\n".join(pages))
-    title = _title(document, pages)
     for number, page in enumerate(pages, start=1):
         lines = _lines(page)
         asked = [*_from_rows(lines, title, language), *_from_labels(lines, title, language)]

@@ -144,12 +144,34 @@ def test_near_misses_ask_after_something_that_stands_nowhere() -> None:
 def test_no_question_is_drafted_twice_and_one_with_two_answers_not_at_all() -> None:
     texts = {
         "a.txt": ["The training budget is EUR 100. The canteen subsidy is EUR 3."],
-        "b.txt": ["The training budget is EUR 200. The canteen subsidy is EUR 3."],
+        "b.txt": ["The canteen subsidy is EUR 3.", "The training budget is EUR 200."],
     }
+    texts["a.txt"] += texts["b.txt"]
+    texts["b.txt"] = texts["b.txt"][:1]
     found = [each.question for each in draft(texts, count=20) if each.answerable]
     assert found == ["How much is the canteen subsidy?"]
     many = [each.question for each in drafts(200)]
     assert len(many) == len(set(many))
+
+
+def test_what_two_documents_answer_differently_is_asked_of_each_by_its_name() -> None:
+    first = "Quarterly report\n\nThe operating lease expenses were EUR 67 million.\n"
+    texts = {
+        "2023 Q1.pdf": [first],
+        "2023_Q2.pdf": [first.replace("67", "71")],
+        "2023 Q3.pdf": [first, first.replace("67", "12")],
+        "notes.pdf": ["Notes on the report\n\nThe audit fees were EUR 3 million.\n"],
+    }
+    found = {
+        each.question: (each.references[0], each.group)
+        for each in draft(texts, count=50)
+        if each.answerable
+    }
+    asked = "How much were the operating lease expenses"
+    assert found[f"{asked}, according to “2023 Q1”?"] == ("EUR 67 million", "2023 Q1.pdf")
+    assert found[f"{asked}, according to “2023 Q2”?"] == ("EUR 71 million", "2023_Q2.pdf")
+    assert found["How much were the audit fees?"] == ("EUR 3 million", "notes.pdf")
+    assert not any("Q3" in question for question in found)
 
 
 def test_few_drafts_are_spread_over_documents_and_pages() -> None:

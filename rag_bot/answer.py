@@ -105,9 +105,9 @@ class Pipeline:
 
         The tokens joined are the text of the answer, unless the model's words did not hold, lack
         what the reader found, or are a few where a sentence is asked for: then `Finished` brings a
-        quotation or an abstention in their place. Closing the iterator stops the model; where a question has several parts, after the
-        part that it writes. `scope` and errors are as in `search`; filters in `history` count no
-        more.
+        quotation or an abstention in their place. Closing the iterator stops the model; where a
+        question has several parts, after the part that it writes. `scope` and errors are as in
+        `search`; filters in `history` count no more.
         """
         clock = _Clock()
         question = _encodable(question)

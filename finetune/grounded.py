@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import shutil
 import sys
 from collections import defaultdict
@@ -30,6 +29,7 @@ from finetune.examples import QAExample
 from finetune.spans import Lesson
 from rag_bot import adapters, config, generate, models, rank, read
 from rag_bot.abstain import answerable
+from rag_bot.asks import for_a_sentence
 from rag_bot.config import Settings
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.read import MiniReader
@@ -62,9 +62,6 @@ _LONGEST = 1600
 _VALIDATION = 100
 _PHRASE = 10
 """Words; what is longer is told as the sentence that it is."""
-_REASONS = re.compile(
-    r"(?i)(?:why|describe|explain|how (?:do|does|did|can|could|is|are|was|were))\b"
-)
 
 
 def chosen(lessons: Sequence[Lesson], count: int, seed: int) -> list[Lesson]:
@@ -88,10 +85,10 @@ def chosen(lessons: Sequence[Lesson], count: int, seed: int) -> list[Lesson]:
 
 
 def worded(lesson: Lesson) -> str:
-    """The answer: the words themselves, or their sentence where a question asks for reasons."""
+    """The answer: the words themselves, or their sentence where a question asks for one."""
     assert lesson.span is not None
     start, end = lesson.span
-    if _REASONS.match(lesson.question) or len(lesson.passage[start:end].split()) > _PHRASE:
+    if for_a_sentence(lesson.question) or len(lesson.passage[start:end].split()) > _PHRASE:
         for a, b in sentences(lesson.passage):
             if a <= start and end <= b:
                 return lesson.passage[a:b]

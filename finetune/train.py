@@ -425,7 +425,14 @@ def _base(folder: Path, recipe: Recipe, device: torch.device) -> Any:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, **how)
     except Exception as error:  # whatever the library raises on a folder it can't read
         raise ModelBroken(f"the LLM in {folder} can't be loaded: {error}", models.PULL) from error
-    return model if recipe.method == "qlora" else model.to(device)
+    if recipe.method != "qlora":
+        return model.to(device)
+    for module in model.modules():
+        # On a CPU with bf16, bitsandbytes 0.50 packs the weights when the loss is first looked at
+        # without training, and packed weights hand no gradient on: it would go around them.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:

@@ -116,6 +116,27 @@ def test_each_method_learns_and_leaves_an_adapter(
     }
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_a_look_at_the_loss_changes_no_gradient(method: train.Method, tiny_llm: Path) -> None:
+    # It can fail on processors with AVX-512 bf16 alone.
+    recipe = replace(QUICK, method=method)
+    base = train._base(tiny_llm, recipe, torch.device("cpu"))
+    model = train._with_adapter(base, recipe, begin=None)
+    ids = torch.arange(5, 25)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        model.zero_grad()
+        model.train()(input_ids=ids, labels=ids).loss.backward()
+        found = [each.grad for name, each in model.named_parameters() if "lora_B" in name]
+        return [each.clone() for each in found if each is not None]
+
+    before = gradients()
+    with torch.no_grad():
+        model.eval()(input_ids=ids)
+    for was, now in zip(before, gradients(), strict=True):
+        torch.testing.assert_close(now, was, rtol=0.02, atol=1e-3)
+
+
 def test_a_killed_training_goes_on_along_the_same_curve(
     tiny_llm: Path, coloured: list[QAExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,12 +38,12 @@ from eval.metrics.bootstrap import Estimate
 from eval.metrics.calibration import Judged
 from eval.rows import Row
 from rag_bot.abstain import NOT_ANSWERED
+from rag_bot.cite import without_markers
 from rag_bot.jsonable import jsonable
 
 FORMAT = 1
 Place = tuple[str, int | None]
 
-_MARKERS = re.compile(r"\s*\[\d+\]")
 _QUOTING = re.compile(r"The documents say: “(.*)”", re.DOTALL)
 _NOT_ANSWERED = re.compile(re.escape(NOT_ANSWERED).replace(r"\{part\}", ".*"))
 
@@ -97,7 +97,7 @@ def shown(row: Row) -> str:
 
 def _paragraphs(row: Row) -> list[tuple[str, re.Match[str] | None]]:
     """What is said without markers, each with its match if it is a quotation."""
-    texts = _MARKERS.sub("", row.answer).strip().split("\n\n")
+    texts = without_markers(row.answer).strip().split("\n\n")
     return [(text, _QUOTING.fullmatch(text)) for text in texts if not _NOT_ANSWERED.fullmatch(text)]
 
 

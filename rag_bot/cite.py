@@ -14,8 +14,14 @@ from rag_bot.sentences import UNDECIDED, sentences
 
 _LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
 _MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
+_EARNED = re.compile(r"\s*\[\d+\]")
 # The longest tail that more text could still turn into a marker.
 _PARTIAL = re.compile(r"[ \t]+$|[ \t]*(?:[\[【][\d,;\s]{0,60})+$")
+
+
+def without_markers(answer: str) -> str:
+    """The text of a finished answer, in which code has put the markers."""
+    return _EARNED.sub("", answer)
 
 
 class Claim(NamedTuple):

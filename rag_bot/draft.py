@@ -138,7 +138,7 @@ class Draft:
                 return None
             score, passage = found
             cited = self._numbered(citation(passage.source, passage.start, passage.end))
-        return _quoted(cited, round(score, 4))
+        return _quoted(cited, score)
 
     def settled(self) -> Said | str:
         """What is answered in the end, or the reason for not answering (`abstain.REASONS`)."""
@@ -157,14 +157,14 @@ class Draft:
         """
         if self._believed or not for_a_sentence(self._query):
             return None
-        held = [verdict for verdict in self.verdicts if verdict.citations]
-        whole = [_quoted(verdict.citations[0], verdict.score) for verdict in held]
-        if any(
-            len(verdict.claim.split()) > len(quotation.citations[0].quote.split()) / 2
-            for verdict, quotation in zip(held, whole, strict=True)
-        ):
-            return None
-        return _quoting(list({each.claim: each for each in whole}.values()))
+        quoted: dict[str, Verdict] = {}
+        for verdict in self.verdicts:
+            for cited in verdict.citations[:1]:
+                if len(verdict.claim.split()) > len(cited.quote.split()) / 2:
+                    return None
+                quotation = _quoted(cited, verdict.score)
+                quoted.setdefault(quotation.claim, quotation)
+        return _quoting(list(quoted.values()))
 
     def _judge(self, claim: Claim) -> str:
         """Note the verdict; returns the markers that the claim has earned."""
@@ -222,7 +222,7 @@ def evidence_of(sources: Sequence[Source]) -> Evidence | None:
 
 def _quoted(cited: Citation, score: float) -> Verdict:
     claim = f"The documents say: “{' '.join(cited.quote.split())}”"
-    return Verdict(claim, (cited,), "supported", score)
+    return Verdict(claim, (cited,), "supported", round(score, 4))
 
 
 def _quoting(quotations: Sequence[Verdict]) -> Said:

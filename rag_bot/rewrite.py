@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag_bot.cite import without_markers
 from rag_bot.types import Message
 from rag_bot.words import content
 
@@ -36,7 +37,6 @@ _NO_NAME = re.compile(
     r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve",
     re.IGNORECASE,
 )
-_MARKER = re.compile(r"\s*\[\d+\]")
 _FEW = 2
 _MOST = 12
 
@@ -63,7 +63,7 @@ def refers(question: str) -> bool:
 
 def name(answer: str, question: str) -> str:
     """An answer without markers, if a name was asked for and it is nothing else; or nothing."""
-    plain = _MARKER.sub("", answer).strip(' .,;:“”"')
+    plain = without_markers(answer).strip(' .,;:“”"')
     found = _ASKS_A_NAME.search(question) and _NAME.fullmatch(plain)
     return plain if found and not _NO_NAME.fullmatch(plain) else ""
 

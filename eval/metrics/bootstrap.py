@@ -160,15 +160,15 @@ def _kept(values: Iterable[tuple[float | None, str]]) -> tuple[Floats, list[str]
 def _means(scores: Floats, clusters: Sequence[str], seed: int, rounds: int) -> Floats:
     """The mean of each round."""
     members = _members(clusters)
-    groups = [scores[members == number] for number in range(members.max() + 1)]
-    sums = np.array([group.sum() for group in groups])
-    sizes = np.array([len(group) for group in groups], dtype=np.float64)
-    count = len(groups)
+    sums = np.bincount(members, weights=scores)
+    sizes = np.bincount(members).astype(np.float64)
+    count = len(sums)
+    few = [scores[members == number] for number in range(count)] if count < _FEW else []
     chance = np.random.default_rng(seed)
     means = []
     for start in range(0, rounds, _CHUNK):
         drawn = chance.integers(0, count, (min(_CHUNK, rounds - start), count), dtype=np.int32)
-        drawn_sums = _sums_within(groups, drawn, chance) if count < _FEW else sums[drawn]
+        drawn_sums = _sums_within(few, drawn, chance) if few else sums[drawn]
         means.append(drawn_sums.sum(axis=1) / sizes[drawn].sum(axis=1))
     return np.concatenate(means)
 

@@ -140,13 +140,20 @@ def test_a_pair_with_a_gap_is_left_out() -> None:
     assert paired([None], [1.0], ["a"]) is None
 
 
+def noise(
+    chance: random.Random, clusters: Sequence[str], gain: float = 0
+) -> tuple[list[float], list[float]]:
+    """Two runs that differ by nothing but chance, and by a gain."""
+    before = [chance.gauss(0, 1) for _ in clusters]
+    return before, [chance.gauss(gain, 1) for _ in clusters]
+
+
 def test_p_is_seldom_small_where_nothing_differs() -> None:
     chance = random.Random(11)
     clusters = [f"d{i % 50}" for i in range(200)]
     small = 0
     for _ in range(200):
-        a = [chance.gauss(0, 1) for _ in clusters]
-        b = [chance.gauss(0, 1) for _ in clusters]
+        a, b = noise(chance, clusters)
         found = paired(a, b, clusters, rounds=400)
         assert found is not None
         small += found.p < 0.05
@@ -159,8 +166,7 @@ def test_p_is_seldom_small_where_nothing_differs_on_a_few_documents(count: int) 
     clusters = [f"d{i % count}" for i in range(20 * count)]
     small = small_of_sets = 0
     for _ in range(150):
-        a = [chance.gauss(0, 1) for _ in clusters]
-        b = [chance.gauss(0, 1) for _ in clusters]
+        a, b = noise(chance, clusters)
         found = paired(a, b, clusters, rounds=300)
         of_sets = paired_of(fmean, a, b, clusters, rounds=150)
         assert found is not None
@@ -176,8 +182,7 @@ def test_a_large_difference_is_seen_on_three_documents() -> None:
     clusters = [f"d{i % 3}" for i in range(60)]
     seen = 0
     for _ in range(100):
-        a = [chance.gauss(0, 1) for _ in clusters]
-        b = [chance.gauss(1, 1) for _ in clusters]
+        a, b = noise(chance, clusters, gain=1)
         found = paired(a, b, clusters, rounds=300)
         assert found is not None
         seen += found.low > 0

@@ -49,6 +49,13 @@ def test_the_shares_are_kept_and_what_does_not_fit_is_left_out() -> None:
     assert found == grounded.chosen(lessons, 100, seed=0)
 
 
+def test_a_quarter_of_an_origin_asks_for_a_sentence() -> None:
+    lessons = [lesson(f"When does ferry {n} leave?", "noon", "squad-v1") for n in range(90)]
+    lessons += [lesson(f"Why does ferry {n} leave?", "noon", "squad-v1") for n in range(10)]
+    found = grounded.chosen(lessons, 100, seed=0)
+    assert (len(found), sum("Why" in each.question for each in found)) == (20, 5)
+
+
 def test_the_marker_is_that_of_the_lesson_s_passage(
     settings: Settings, reader: MiniReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

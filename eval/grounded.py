@@ -10,7 +10,8 @@ checks them: where the reader gives no source enough probability, no model is as
 Systems: `silent` (always abstaining), `reader` (the words that the reader points at), `base` (the
 LLM alone), `hard` (the same after two worked examples), `adapter` (the live one), `use` (that, and
 the reader's words where it declines, as with a local model in use; its words are not checked). Each
-is held against the last one, question by question. Rows are kept, so that a killed run goes on.
+is held against the last one, question by question. What a model wrote to a prompt is kept: a killed
+run goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from eval.corpus import indexed
 from eval.metrics import bootstrap
 from eval.metrics.bootstrap import Difference
 from eval.metrics.squad import exact_match, f1
+from eval.run import prompt_hash
 from rag_bot import adapters, config, context, generate, models, prompt, rank, read
 from rag_bot.abstain import answerable
 from rag_bot.catalogue import Collection
@@ -50,6 +52,7 @@ DISTRACTORS = 3
 _BATCH = 8
 _TOKENS = 48
 """Longest answer: SQuAD's are short, and what comes later is not read as one."""
+_KEY = ("id", "model", "prompt")
 _WORKED = (
     (
         "When was the lighthouse built?",
@@ -244,17 +247,22 @@ def scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
 def rows_of(
     system: str, asked: Sequence[Asked], generator: Generator | None, file: Path, threshold: float
 ) -> list[Row]:
-    """What a system says to each question; what stands in `file` is not asked again."""
+    """What a system says to each question.
+
+    What this model wrote to this prompt, and stands in `file`, is not asked again.
+    """
     known: dict[str, str] = {}
-    if file.is_file():
-        known = {row["id"]: row["text"] for row in map(json.loads, file.open(encoding="utf-8"))}
-    open_ = [each for each in asked if each.probability >= threshold and each.id not in known]
     if generator is not None:
+        kept = _kept(file)
+        keys = {each.id: _key(each, system, generator) for each in asked}
+        known = {each.id: kept[keys[each.id]] for each in asked if keys[each.id] in kept}
+        open_ = [each for each in asked if each.probability >= threshold and each.id not in known]
         with file.open("a", encoding="utf-8") as stream:
             for part in _alike(open_):
                 for each, text in zip(part, _texts(system, part, generator), strict=True):
                     known[each.id] = text
-                    stream.write(json.dumps({"id": each.id, "text": text}) + "\n")
+                    row = dict(zip(_KEY, keys[each.id], strict=True), text=text)
+                    stream.write(json.dumps(row) + "\n")
                 stream.flush()
                 print(f"\r{system}: {len(known)} written", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
@@ -271,6 +279,17 @@ def rows_of(
                 words, markers = told
         rows.append(Row(each.id, each.group, each.references, words, markers, each.right))
     return rows
+
+
+def _key(asked: Asked, system: str, generator: Generator) -> tuple[str, str, str]:
+    return asked.id, generator.model_id, prompt_hash(messages(asked, system == "hard"))
+
+
+def _kept(file: Path) -> dict[tuple[str, ...], str]:
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8") as stream:
+        return {tuple(map(row.get, _KEY)): row["text"] for row in map(json.loads, stream)}
 
 
 def _alike(asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:

@@ -32,7 +32,7 @@ from rag_bot.generate import Scoring
 from rag_bot.index import Index, fingerprint
 from rag_bot.ledger import Origin
 from rag_bot.scope import take
-from rag_bot.types import Answer, Finished, Retrieved, Source, Token
+from rag_bot.types import Answer, Finished, Message, Retrieved, Source, Token
 
 FORMAT = 1
 RUN, ROWS = "run.json", "rows.jsonl"
@@ -196,9 +196,9 @@ def describe(
     )
 
 
-def prompt_hash(question: str, sources: Sequence[Source]) -> str:
+def prompt_hash(messages: Sequence[Message]) -> str:
     """SHA-256 of the messages that the model was sent."""
-    said = [[each.role, each.text] for each in prompt.build(question, sources)]
+    said = [[each.role, each.text] for each in messages]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -321,7 +321,9 @@ def _answered(
         sources=tuple(map(places.shown, answer.sources)),
         cut=tuple(places.shown(each) for each in retrieved if each.marker not in markers),
         prompt_sha256=(
-            prompt_hash(answer.query, answer.sources) if answer.model_id and whole else ""
+            prompt_hash(prompt.build(answer.query, answer.sources))
+            if answer.model_id and whole
+            else ""
         ),
         answered=True,
         answer=answer.text,

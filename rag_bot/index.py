@@ -15,7 +15,6 @@ import json
 import math
 import os
 import secrets
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,18 +24,18 @@ from typing import Any, Literal, NamedTuple
 
 import filelock
 
-from rag_bot import models
-from rag_bot.caches import LEXICAL, CacheBroken, Caches, context, indexed_text
+from rag_bot import models, pool
+from rag_bot.caches import CacheBroken, Caches, context, indexed_text
 from rag_bot.catalogue import Catalogue, Collection, Entry, Prepared, Vectors
 from rag_bot.config import Settings
 from rag_bot.database import Database
 from rag_bot.errors import IndexBusy, IndexDamaged, IndexMismatch, Unavailable, UsageError
+from rag_bot.exact import Exact, Within
 from rag_bot.ledger import Ledger, Origin, Rejection
-from rag_bot.lexical import number, outdated
-from rag_bot.scope import Scope, fitting
+from rag_bot.pool import Pool
+from rag_bot.scope import Scope
 from rag_bot.seal import Seal
 from rag_bot.types import ScoredChunk
-from rag_bot.vectors import MemoryVectors
 
 __all__ = ["Flipped", "Index", "Owner", "busy", "context", "fingerprint", "indexed_text", "owner"]
 
@@ -79,18 +78,6 @@ def owner(data_dir: Path) -> Owner | None:
         return Owner(0, "", "")
 
 
-class Within(NamedTuple):
-    """The documents of a scope, by id and by `lexical.number`.
-
-    `chunks` is how many chunks they have, `share` how much of the collection's that is.
-    """
-
-    documents: frozenset[str]
-    numbers: frozenset[int]
-    chunks: int
-    share: float
-
-
 class Flipped(Exception):
     """The generation asked for no longer answers: ask the collection's name again."""
 
@@ -108,12 +95,6 @@ class Index:
         self.token = secrets.token_urlsafe(24)
         self.damaged: list[str] = []
         """Documents found damaged on opening: out of the index until they are read again."""
-        self._caches: dict[int, Caches] = {}
-        self._exact: dict[int, tuple[int, MemoryVectors]] = {}
-        self._within: dict[tuple[int, int, tuple[Scope, ...]], Within] = {}
-        self._parts: dict[tuple[int, frozenset[str]], MemoryVectors] = {}
-        self._filling: set[str] = set()
-        """Folders of caches that are being filled, and that no collection has yet."""
         self._viewing = threading.RLock()
         self._writing = threading.RLock()
         try:
@@ -139,10 +120,12 @@ class Index:
             raise
         self.catalogue = Catalogue(self._database)
         self.ledger = Ledger(self._database)
+        self._exact = Exact(self.catalogue)
+        self._pool = Pool(data_dir, self.catalogue, self._seal, self._viewing, self._exact.forget)
         try:
             if not trusted:
                 self._examine()
-            self._sweep_folders()
+            self._pool.sweep_folders()
             for each in self.catalogue.generations():
                 with contextlib.suppress(Unavailable):  # a full disk: the next writer tries again
                     self.finish(each)
@@ -175,20 +158,13 @@ class Index:
     def close(self) -> None:
         """Let go of everything, the lock last."""
         with self._writing, self._viewing:
-            whole: set[int] = set()
-            for number, caches in self._caches.items():
-                with contextlib.suppress(CacheBroken):
-                    caches.close()
-                    if caches.lasting:
-                        whole.add(number)
+            whole = self._pool.close()
             with contextlib.suppress(Unavailable):
                 self._write_seal(whole)
-            self._caches.clear()
             self._let_go()
 
     def _let_go(self) -> None:
-        _close(self._caches.values())
-        self._caches.clear()
+        self._pool.close()
         self._database.close()
         self._withdraw()
         self._lock.release()
@@ -196,17 +172,12 @@ class Index:
     def seal(self) -> None:
         """Note what the files are now, so that damage to them is seen when they are next opened."""
         with self._writing:
-            with self.view():
-                whole = {number for number, each in self._caches.items() if each.lasting}
-            self._write_seal(whole)
+            self._write_seal(self._pool.whole())
 
     def _write_seal(self, whole: set[int]) -> None:
         """`whole` are the collections whose caches are as they should be."""
         settled = self._database.settle()
-        rows = self.catalogue.generations()
-        folders = {each.id: f"{_CACHES}/{self.catalogue.caches(each)}" for each in rows}
-        used = [folder for i, folder in folders.items() if i in whole]
-        others = [folder for i, folder in folders.items() if i not in whole]
+        used, others = self._pool.parts(whole)
         with contextlib.suppress(OSError):  # a full disk: everything is checked next time
             self._seal.write([CATALOGUE, *used] if settled else used, keep=others)
 
@@ -242,10 +213,10 @@ class Index:
         """
         with self._writing:
             self._check_dimension(collection, prepared)
-            caches = self._writable(collection)
+            caches = self._pool.writable(collection)
             self.catalogue.write_pending(collection, prepared)
-            with self._mistrusting(collection):
-                self._publish(collection, caches, [each.document.id for each in prepared])
+            with self._pool.mistrusting(collection):
+                self._pool.publish(collection, caches, [each.document.id for each in prepared])
 
     def remove(
         self,
@@ -263,7 +234,7 @@ class Index:
         """
         with self._writing:
             self.finish(collection)
-            caches = self._writable(collection)
+            caches = self._pool.writable(collection)
             # A newer version of a document may have come to light since: it is meant as well.
             now = {entry.source: entry for entry in self.catalogue.entries(collection)}
             entries, forget, keep_out = (
@@ -279,9 +250,9 @@ class Index:
                     self.catalogue.owe_purge(collection)
                     for begun in self.catalogue.building(collection.name):
                         self._discard(begun)
-                self._forget_parts()
-            with self._mistrusting(collection):
-                self._sweep(collection, caches)
+                self._exact.forget()
+            with self._pool.mistrusting(collection):
+                self._pool.sweep(collection, caches)
 
     def record_feedback(self, shown: set[str], **feedback: Any) -> bool:
         """`Ledger.record_feedback` on an answer, if all documents shown for it are still there.
@@ -304,9 +275,9 @@ class Index:
         """
         with self._writing:
             if self.catalogue.pending(collection):
-                caches = self._writable(collection)
-                with self._mistrusting(collection):
-                    self._publish(collection, caches, self.catalogue.pending(collection))
+                caches = self._pool.writable(collection)
+                with self._pool.mistrusting(collection):
+                    self._pool.publish(collection, caches, self.catalogue.pending(collection))
 
     def drop(self, collection: Collection) -> None:
         """Forget a generation, its documents and its caches.
@@ -324,7 +295,7 @@ class Index:
                 self._clear()
             with self.view():
                 self._discard(collection)
-            self._sweep_folders()
+            self._pool.sweep_folders()
             self._database.settle()
 
     def compact(self, collection: Collection) -> None:
@@ -335,13 +306,10 @@ class Index:
         room, or somebody reads the catalogue all the time: then it stays owed.
         """
         with self._writing:
-            caches = self._writable(collection)
-            with self._mistrusting(collection):
-                self._sweep(collection, caches)
-            try:
-                self._renew(collection)
-            except CacheBroken as error:
-                raise _unwritable(self.data_dir, error) from error
+            caches = self._pool.writable(collection)
+            with self._pool.mistrusting(collection):
+                self._pool.sweep(collection, caches)
+            self._pool.renew(collection)
             self._clear()
             self.catalogue.purged(collection)
 
@@ -377,7 +345,7 @@ class Index:
         `adopt` is called in the same moment: whoever asks sees both changes or neither.
         """
         with self._writing:
-            self._check_exists(building)
+            self._pool.check_exists(building)
             if self.differences(building):
                 self.compact(building)
             old = self.catalogue.collection(building.name)
@@ -385,33 +353,13 @@ class Index:
                 self.catalogue.flip(building)
                 adopt()
                 if old is not None:
-                    self._forget_caches(old)
-            self._sweep_folders()
+                    self._pool.forget(old)
+            self._pool.sweep_folders()
             self._database.settle()
 
     def _discard(self, collection: Collection) -> None:
-        self._forget_caches(collection)
+        self._pool.forget(collection)
         self.catalogue.drop_collection(collection)
-
-    def _publish(self, collection: Collection, caches: Caches, document_ids: Sequence[str]) -> None:
-        if document_ids:
-            self._lift_seal(collection)
-            caches.add(self.catalogue, document_ids)
-            with self.view():
-                self.catalogue.go_live(collection, document_ids)
-        self._sweep(collection, caches)
-
-    def _sweep(self, collection: Collection, caches: Caches) -> None:
-        leavings = self.catalogue.leavings(collection)
-        if leavings:
-            self._lift_seal(collection)
-            caches.remove(leavings)
-            self.catalogue.forget_leavings(collection)
-
-    def _lift_seal(self, collection: Collection) -> None:
-        # A seal that stays on a full disk is taken for damage if we are killed: no harm but work.
-        with contextlib.suppress(OSError):
-            self._seal.lift(f"{_CACHES}/{self.catalogue.caches(collection)}")
 
     def _check_dimension(self, collection: Collection, prepared: Sequence[Prepared]) -> None:
         dimension = self.catalogue.dimension(collection)
@@ -435,24 +383,7 @@ class Index:
         if not scopes:
             return None
         with self.view():
-            key = (self._database.changes(), collection.id, scopes)
-            if key not in self._within:
-                if len(self._within) >= _SCOPES:
-                    self._within.clear()
-                self._within[key] = self._fitting(collection, scopes)
-            return self._within[key]
-
-    def _fitting(self, collection: Collection, scopes: tuple[Scope, ...]) -> Within:
-        fits = fitting(scopes)
-        places = self.catalogue.places(collection)
-        chosen = [each for each in places if fits(each.source, each.mtime_ns)]
-        chunks = sum(each.chunks for each in chosen)
-        return Within(
-            frozenset(each.document_id for each in chosen),
-            frozenset(number(each.document_id) for each in chosen),
-            chunks,
-            chunks / max(1, sum(each.chunks for each in places)),
-        )
+            return self._exact.within(collection, scopes, self._database.changes())
 
     def dense(
         self,
@@ -478,7 +409,9 @@ class Index:
         def search(caches: Caches) -> list[tuple[str, float]]:
             found = caches.dense(vector, max(limit, _TIES))
             if _walled_in(found):
-                return self._all_vectors(collection).search(vector, limit)
+                return self._exact.all_vectors(collection, self._database.changes()).search(
+                    vector, limit
+                )
             return found[:limit]
 
         return self._hits(collection, search, "dense")
@@ -491,7 +424,7 @@ class Index:
             return [] if _walled_in(found) else found
 
         def exact(_: Caches) -> list[tuple[str, float]]:
-            return self._vectors_within(collection, within).search(vector, limit)
+            return self._exact.vectors_within(collection, within).search(vector, limit)
 
         # Chroma's own `where` takes five times as long as a query without one.
         if within.chunks > _FEW and (wide := math.ceil(limit / within.share * _SPARE)) <= _WIDE:
@@ -499,28 +432,6 @@ class Index:
             if len(hits) >= limit:
                 return hits[:limit]
         return self._hits(collection, exact, "dense", within)
-
-    def _vectors_within(self, collection: Collection, within: Within) -> MemoryVectors:
-        """The vectors of a scope for exact search. A document's never change under its id."""
-        key = (collection.id, within.documents)
-        if key not in self._parts:
-            if sum(map(len, self._parts.values())) + within.chunks > _KEPT:
-                self._parts.clear()
-            self._parts[key] = made = MemoryVectors()
-            made.replace(*self.catalogue.vectors_within(within.documents))
-        return self._parts[key]
-
-    def _all_vectors(self, collection: Collection) -> MemoryVectors:
-        """The collection's vectors for exact search, as the catalogue has them now."""
-        state = self._database.changes()
-        held = self._exact.get(collection.id)
-        if held is None or held[0] != state:
-            held = self._exact[collection.id] = (state, MemoryVectors())
-            for entry in self.catalogue.entries(collection):
-                ids = [stored.chunk.id for stored in self.catalogue.chunks_of(entry.id)]
-                if ids:
-                    held[1].replace(ids, self.catalogue.vectors_of(entry.id))
-        return held[1]
 
     def lexical(
         self, collection: Collection, query: str, limit: int, within: Within | None = None
@@ -551,9 +462,9 @@ class Index:
             if not self.catalogue.is_live(collection):
                 raise Flipped
             try:
-                found = search(self._open(collection))
+                found = search(self._pool.opened(collection))
             except CacheBroken:
-                self._mistrust(collection)
+                self._pool.mistrust(collection)
                 found = self._search_again(collection, search)
             stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
         hits = [ScoredChunk(stored[i].chunk, score, retriever) for i, score in found if i in stored]
@@ -565,17 +476,17 @@ class Index:
         self, collection: Collection, search: Callable[[Caches], list[tuple[str, float]]]
     ) -> list[tuple[str, float]]:
         try:
-            return search(self._open(collection))
+            return search(self._pool.opened(collection))
         except CacheBroken:
-            self._mistrust(collection)
-            return search(self._remember(collection))
+            self._pool.mistrust(collection)
+            return search(self._pool.in_memory(collection))
 
     # Care
 
     def differences(self, collection: Collection) -> list[str]:
         """Where the caches are not what the catalogue says, in words; empty if nowhere."""
         with self._writing:
-            caches = self._open(collection)
+            caches = self._pool.opened(collection)
             if not caches.lasting:
                 return ["the caches can't be written: answers come from memory"]
             try:
@@ -603,21 +514,15 @@ class Index:
                     _refuse_damaged(catalogue, incoming)
                     self._keep_deleted(incoming, Ledger(database))
                     for collection in incoming.collections():
-                        folder, ready[collection.id] = self._filled(collection, incoming)
+                        folder, ready[collection.id] = self._pool.filled(collection, incoming)
                         folders.append(folder)
                         incoming.set_caches(collection, folder)
                 with self.view():
                     self._database.replace_with(catalogue)
-                    old, self._caches, self.damaged = self._caches, ready, []
-                    self._forget_parts()
-            except CacheBroken as error:
-                raise _unwritable(self.data_dir, error) from error
-            else:
-                ready = old
+                    ready, self.damaged = self._pool.replace(ready), []
             finally:
-                _close(ready.values())
-                self._filling.difference_update(folders)
-                self._sweep_folders()
+                pool.close(ready.values())
+                self._pool.settled(folders)
             owing = [c for c in self.catalogue.collections() if self.catalogue.debt(c).due]
             with contextlib.suppress(Unavailable):  # it answers; what is owed is on record
                 if owing:
@@ -654,167 +559,14 @@ class Index:
 
     # Caches
 
-    def _open(self, collection: Collection) -> Caches:
-        with self._viewing:
-            if collection.id not in self._caches:
-                try:
-                    self._bring_up(collection)
-                except (CacheBroken, OSError, Unavailable):
-                    # A disk that is full or read-only. The catalogue has all it takes to answer.
-                    self._forget_caches(collection)
-                    self._remember(collection)
-            return self._caches[collection.id]
-
-    def _remember(self, collection: Collection) -> Caches:
-        made = Caches.in_memory(self.catalogue, collection)
-        self._caches[collection.id] = made
-        return made
-
-    def _bring_up(self, collection: Collection) -> None:
-        """Open the caches on disk, and finish what a killed process left half done."""
-        folder = self.catalogue.caches(collection)
-        caches = self._checked(collection, self.data_dir / _CACHES / folder) if folder else None
-        if caches is None:
-            self._renew(collection)
-        else:
-            self._caches[collection.id] = caches
-        caches = self._caches[collection.id]
-        self._publish(collection, caches, self.catalogue.pending(collection))
-        expected = self.catalogue.chunk_count(collection)
-        if caches.sizes() != (expected, expected):
-            self._renew(collection)
-        # Chroma writes into its files when it is opened, and not again when it is asked.
-        with contextlib.suppress(OSError):
-            self._seal.renew(f"{_CACHES}/{self.catalogue.caches(collection)}")
-
-    def _checked(self, collection: Collection, folder: Path) -> Caches | None:
-        """The caches in a folder if they are as they should be, or else None."""
-        part = f"{_CACHES}/{folder.name}"
-        checking = folder / "checking"
-        # A damaged store may take the process down when it is opened. One that is known to be
-        # damaged is never opened, and one that is only unsealed not twice.
-        if checking.exists() or not folder.is_dir():
-            return None
-        sealed = self._seal.intact(part)
-        if not sealed and self._seal.covers(part):
-            return None
-        if outdated(folder / LEXICAL):
-            self._lift_seal(collection)
-            sealed = False
-        if not sealed:
-            checking.touch()
-            # tantivy's files can't be compared with what they should hold, but soon made.
-            shutil.rmtree(folder / LEXICAL, ignore_errors=True)
-        caches = None
-        try:
-            caches = Caches.open(folder)
-            if not sealed:
-                passing = frozenset(self.catalogue.passing(collection))
-                if any(caches.vector_differences(self.catalogue, collection, passing)):
-                    _close([caches])
-                    return None
-                caches.fill_lexical(self.catalogue, collection)
-                checking.unlink()
-        except CacheBroken:
-            _close([caches] if caches else [])
-            return None
-        return caches
-
-    def _renew(self, collection: Collection) -> None:
-        """Fill a new folder from the catalogue, let it answer, and take the old one away."""
-        folder, caches = self._filled(collection, self.catalogue)
-        try:
-            with self.view():
-                self.catalogue.set_caches(collection, folder)
-                self._forget_caches(collection)
-                self._caches[collection.id] = caches
-        except Unavailable:
-            _close([caches])
-            raise
-        finally:
-            self._filling.discard(folder)
-            self._sweep_folders()
-
-    def _filled(self, collection: Collection, catalogue: Catalogue) -> tuple[str, Caches]:
-        """New caches in a new folder: its name stays in `_filling` until a collection has it."""
-        name = f"c{collection.id}-{secrets.token_hex(4)}"
-        folder = self.data_dir / _CACHES / name
-        self._filling.add(name)
-        caches = None
-        try:
-            caches = Caches.open(folder)
-            caches.fill(catalogue, collection)
-        except BaseException:
-            _close([caches] if caches else [])
-            self._filling.discard(name)
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return name, caches
-
-    def _writable(self, collection: Collection) -> Caches:
-        self._check_exists(collection)
-        with self._viewing:
-            if not self._open(collection).lasting:
-                self._forget_caches(collection)
-            caches = self._open(collection)
-        if not caches.lasting:
-            raise _unwritable(self.data_dir, None)
-        return caches
-
-    def _check_exists(self, collection: Collection) -> None:
-        """Raises Unavailable for a generation that was replaced, or given up for a deletion."""
-        if collection not in self.catalogue.generations():
-            raise Unavailable(
-                f"generation {collection.generation} of collection {collection.name!r} is no more:"
-                " it was replaced or given up",
-                "run the command again",
-            )
-
-    @contextmanager
-    def _mistrusting(self, collection: Collection) -> Iterator[None]:
-        """A cache that failed to write is closed: it is checked before it is used again."""
-        try:
-            yield
-        except CacheBroken as error:
-            self._mistrust(collection)
-            raise _unwritable(self.data_dir, error) from error
-
-    def _mistrust(self, collection: Collection) -> None:
-        with self._viewing:
-            self._forget_caches(collection)
-            self._lift_seal(collection)
-
-    def _forget_caches(self, collection: Collection) -> None:
-        with self._viewing:
-            caches = self._caches.pop(collection.id, None)
-            self._forget_parts()
-            _close([caches] if caches else [])
-
-    def _forget_parts(self) -> None:
-        """What was read for exact search may be of a document that goes, or of a collection."""
-        self._within.clear()
-        self._parts.clear()
-        self._exact.clear()
-
-    def _sweep_folders(self) -> None:
-        """Delete caches that no collection has: of a run that was killed, or of an old version."""
-        with self._viewing:
-            rows = self.catalogue.generations()
-            kept = {self.catalogue.caches(each) for each in rows} | self._filling
-            for folder in (self.data_dir / _CACHES).glob("*"):
-                if folder.name not in kept:
-                    shutil.rmtree(folder, ignore_errors=True)
-        for name in ("chroma", "lexical"):  # where schema 1 had them
-            shutil.rmtree(self.data_dir / name, ignore_errors=True)
-
     def _check_presence(self) -> None:
         """Raises IndexDamaged if the catalogue of an index that was in use is not there."""
         file = self.data_dir / CATALOGUE
-        used = any((self.data_dir / _CACHES).glob("*"))
+        used = any((self.data_dir / pool.FOLDER).glob("*"))
         if used and (not file.exists() or not file.stat().st_size):
             raise IndexDamaged(
                 f"the catalogue {file} is {'empty' if file.exists() else 'not there'}",
-                f"put it back; or delete {self.data_dir / _CACHES}, and `ingest` your folders"
+                f"put it back; or delete {self.data_dir / pool.FOLDER}, and `ingest` your folders"
                 " again or take over a backup with `ingest restore FILE`",
             )
 
@@ -833,7 +585,6 @@ class Index:
 
 
 CATALOGUE = "catalogue.sqlite"
-_CACHES = "caches"
 _MOMENT = 0.3
 _TIES = 20
 """So many equal scores are taken for equal vectors."""
@@ -842,9 +593,6 @@ _FEW = 10_000
 _SPARE = 1.2
 _WIDE = 1000
 """So many hits Chroma is asked for at most, to be sifted by a scope."""
-_SCOPES = 16
-_KEPT = 50_000
-"""So many vectors are kept in memory for scopes that are asked for again: 77 MB at 384 numbers."""
 _DEBT_CHUNKS = 1000
 _DEBT_SHARE = 0.2
 
@@ -887,14 +635,6 @@ def _other_dimension(collection: Collection, held: int, given: int) -> IndexMism
     )
 
 
-def _unwritable(data_dir: Path, error: CacheBroken | None) -> Unavailable:
-    return Unavailable(
-        f"the search index in {data_dir} can't be written" + (f": {error}" if error else ""),
-        "check that its disk has room and is writable, and try again; what was indexed still"
-        " answers",
-    )
-
-
 def _erase(
     catalogue: Catalogue, ledger: Ledger, collection: Collection, gone: Iterable[Entry]
 ) -> None:
@@ -903,13 +643,6 @@ def _erase(
     for entry in gone:
         origin = Origin(entry.source, entry.sha256)
         ledger.erase(collection.name, origin, twin_lives=entry.sha256 in alive)
-
-
-def _close(caches: Iterable[Caches]) -> None:
-    """Let go of caches that are not needed any more, whatever state they are in."""
-    for each in caches:
-        with contextlib.suppress(CacheBroken):
-            each.close()
 
 
 def _refuse_damaged(file: Path, catalogue: Catalogue) -> None:

@@ -54,6 +54,9 @@ def test_a_killed_run_goes_on_and_an_unlikely_question_is_not_answered(tmp_path:
     rows = grounded.rows_of("adapter", both, again, file, threshold=0.05)
     assert [row.words for row in rows] == ["1066", "1099"]
     assert len(again.prompts) == 1
+    again.model_id = "scripted:2"
+    rows = grounded.rows_of("adapter", both, again, file, threshold=0.5)
+    assert [row.words for row in rows] == ["1099", ""], "another model's words are not its own"
     reader = grounded.rows_of("reader", both, None, tmp_path / "reader.jsonl", threshold=0.5)
     assert [row.words for row in reader] == ["in 1066", ""]
 

@@ -259,7 +259,7 @@ def test_a_document_that_is_not_as_it_was_written_is_told_and_read_again(
 def test_vectors_that_are_missing_or_too_many_are_told_and_mended(
     filled: Path, index: Index, check: Check, mend: Mend, collection: Docs, entries: Entries
 ) -> None:
-    caches = index._open(collection())
+    caches = index._pool.opened(collection())
     (chunk,) = index.catalogue.chunks_of(entries()["pump.txt"].id)
     caches.vectors.remove([chunk.chunk.id])  # type: ignore[union-attr]
     (finding,) = check()
@@ -272,7 +272,7 @@ def test_vectors_that_are_missing_or_too_many_are_told_and_mended(
 def test_texts_that_are_missing_or_too_many_are_told_and_mended(
     filled: Path, index: Index, check: Check, mend: Mend, collection: Docs, entries: Entries
 ) -> None:
-    caches = index._open(collection())
+    caches = index._pool.opened(collection())
     (chunk,) = index.catalogue.chunks_of(entries()["pump.txt"].id)
     caches.lexical.remove([chunk.chunk.id])
     caches.lexical.replace(["stray"], ["stray"], ["A stray text."])

@@ -197,7 +197,7 @@ def test_removed_documents_are_found_no_more_and_leave_the_caches(
     dense, lexical = both(index, docs, "pump pressure")
     assert TEXTS[PUMP] not in dense
     assert lexical == []
-    assert index._open(docs).sizes() == (2, 2)
+    assert index._pool.opened(docs).sizes() == (2, 2)
     assert index.catalogue.leavings(docs) == []
 
 
@@ -238,7 +238,7 @@ def test_what_the_catalogue_does_not_list_is_never_shown(
     index: Index, fill: Fill, both: Both, word_embedder: Any
 ) -> None:
     docs = fill(index)
-    caches = index._open(docs)
+    caches = index._pool.opened(docs)
     caches.lexical.replace(["stranger"], ["nowhere"], ["pump pump pump"])
     caches.vectors.replace(["stranger"], word_embedder.encode(["pump pump pump"]))
     dense, lexical = both(index, docs, "pump")
@@ -398,10 +398,10 @@ def test_a_store_that_killed_its_process_is_not_opened_twice(
 def test_a_cache_with_too_much_is_rebuilt(settings: Settings, fill: Fill, both: Both) -> None:
     with Index(settings.data_dir) as index:
         docs = fill(index)
-        index._open(docs).lexical.replace(["stranger"], ["nowhere"], ["pump pump pump"])
+        index._pool.opened(docs).lexical.replace(["stranger"], ["nowhere"], ["pump pump pump"])
     with Index(settings.data_dir) as index:
         assert both(index, docs, "pump")[1] == [TEXTS[PUMP]]
-        assert index._open(docs).sizes() == (3, 3)
+        assert index._pool.opened(docs).sizes() == (3, 3)
         assert index.differences(docs) == []
 
 
@@ -416,7 +416,7 @@ def test_a_document_cut_off_before_it_went_live_is_finished_on_reopening(
     with Index(settings.data_dir) as index:
         assert both(index, docs, "pump")[1] == ["The pump now has 6 bar."]
         assert index.catalogue.pending(docs) == []
-        assert index._open(docs).sizes() == (3, 3)
+        assert index._pool.opened(docs).sizes() == (3, 3)
 
 
 def test_leavings_of_a_cut_off_removal_are_swept_on_reopening(
@@ -428,7 +428,7 @@ def test_leavings_of_a_cut_off_removal_are_swept_on_reopening(
         assert both(index, docs, "pump")[1] == []
     with Index(settings.data_dir) as index:
         assert both(index, docs, "pump")[1] == []
-        assert index._open(docs).sizes() == (2, 2)
+        assert index._pool.opened(docs).sizes() == (2, 2)
         assert index.catalogue.leavings(docs) == []
 
 
@@ -612,7 +612,7 @@ def test_without_a_place_for_caches_the_answers_come_from_memory(
     file = in_the_way(settings.data_dir)
     with Index(settings.data_dir) as index:
         assert answers(index) == before
-        assert isinstance(index._open(docs).vectors, MemoryVectors)
+        assert isinstance(index._pool.opened(docs).vectors, MemoryVectors)
         assert index.differences(docs) == ["the caches can't be written: answers come from memory"]
         new = prepare(docs, word_embedder, "/new.txt", "A new pump.")
         for write in (
@@ -627,7 +627,7 @@ def test_without_a_place_for_caches_the_answers_come_from_memory(
         file.unlink()
         index.add(docs, [new])
         assert index.differences(docs) == []
-        assert index._open(docs).lasting
+        assert index._pool.opened(docs).lasting
         assert "/new.txt" in sources(index, docs)
     with Index(settings.data_dir) as index:
         assert index.differences(docs) == []
@@ -659,14 +659,14 @@ def test_a_cache_that_breaks_while_it_is_asked_is_made_anew_or_answered_from_mem
     plain = VectorStore.search
     monkeypatch.setattr(VectorStore, "search", search)
     assert answers(index) == before
-    assert index._open(docs).lasting
+    assert index._pool.opened(docs).lasting
     failures = 1000
     assert answers(index) == before
-    assert not index._open(docs).lasting
+    assert not index._pool.opened(docs).lasting
     failures = 0
     with contextlib.suppress(Unavailable):
         index.remove(docs, [])
-    assert index._open(docs).lasting
+    assert index._pool.opened(docs).lasting
     assert answers(index) == before
     assert index.differences(docs) == []
 
@@ -730,7 +730,7 @@ def test_a_compaction_without_room_leaves_the_old_caches_answering(
         with pytest.raises(Unavailable, match="No space left"):
             index.compact(docs)
         assert answers(index) == before
-        assert index._open(docs).lasting
+        assert index._pool.opened(docs).lasting
     assert [each.name for each in (index.data_dir / "caches").iterdir()] == [folder.name]
     index.compact(docs)
     assert answers(index) == before
@@ -743,7 +743,7 @@ def test_caches_from_memory_are_not_sealed(settings: Settings, fill: Fill) -> No
         docs = fill(index)
         name = index.catalogue.caches(docs)
     with Index(settings.data_dir) as index:
-        index._remember(docs)
+        index._pool.in_memory(docs)
         index._seal.lift(f"caches/{name}")
     with Index(settings.data_dir) as index:
         assert not index._seal.covers(f"caches/{name}")
@@ -1029,7 +1029,7 @@ def test_a_generation_whose_caches_are_wrong_is_mended_before_it_answers(
 ) -> None:
     docs = fill(index)
     building = built(index, docs, prepare, word_embedder, "f2")
-    index._open(building).lexical.replace(["stranger"], ["nowhere"], ["pump"])
+    index._pool.opened(building).lexical.replace(["stranger"], ["nowhere"], ["pump"])
     index.flip(building)
     assert index.differences(building) == []
 
@@ -1228,7 +1228,7 @@ def test_a_restore_without_room_leaves_the_old_state_answering(
             with pytest.raises(Unavailable, match="room"):
                 index.restore(tmp_path / "backup")
         assert answers(index) == before
-        assert index._open(docs).lasting
+        assert index._pool.opened(docs).lasting
         assert list((index.data_dir / "caches").iterdir()) == [folder]
         assert index.differences(docs) == []
 
@@ -1381,7 +1381,7 @@ def test_a_reader_that_makes_caches_anew_spares_those_being_filled(
     docs = fill(index)
     other = index.make_collection("other", "f1")
     index.add(other, [prepare(other, word_embedder, "/x.txt", "Another pump.")])
-    index._forget_caches(other)
+    index._pool.forget(other)
     shutil.rmtree(folder_of(index, other))
     filling, ended = threading.Event(), threading.Event()
     plain = Caches.fill

@@ -264,7 +264,7 @@ def task_look(request: dict[str, Any]) -> dict[str, Any]:
             documents[entry.source] = (entry.id, entry.sha256, document.title, pages, chunks)
             ids = [each.chunk.id for each in stored]
             vectors |= dict(zip(ids, catalogue.vectors_of(entry.id), strict=True))
-        caches: Caches = index._open(collection)
+        caches: Caches = index._pool.opened(collection)
         assert isinstance(caches.vectors, VectorStore)
         found = {
             word: (

@@ -34,6 +34,7 @@ from rag_bot.errors import Unavailable
 from rag_bot.index import Index, indexed_text
 from rag_bot.ledger import Ledger
 from rag_bot.lexical import Lexical
+from rag_bot.pool import Pool
 from rag_bot.seal import Seal
 from rag_bot.vectors import VectorStore
 from tests.conftest import WordEmbedder, drafts_here
@@ -67,7 +68,7 @@ PLACES: list[tuple[type, str]] = [
     (VectorStore, "replace"),
     (VectorStore, "remove"),
     (Lexical, "_commit"),
-    (Index, "_sweep_folders"),
+    (Pool, "sweep_folders"),
     (Ledger, "erase"),
     (Ledger, "keep_out"),
     (Ledger, "accept"),

@@ -19,6 +19,7 @@ from ingest.parse.parsed import Parsed
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 _W = qn("w:p")[:-1]
+_M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _CHARACTERS = {
     _W + "tab": "\t",
@@ -26,6 +27,8 @@ _CHARACTERS = {
     _W + "noBreakHyphen": "-",
     _W + "lastRenderedPageBreak": "\f",
 }
+# What parts of an equation would otherwise run into what stands before them: 1/2 is not 12.
+_EQUATION_MARKS = {_M + "den": "/", _M + "sup": "^", _M + "sub": "_"}
 # What a paragraph holds that is not its own text: properties (whose tab stops are named w:tab,
 # too), deletions, moves, field codes, the text boxes that come after it, and their copies for
 # programs from before 2010.
@@ -46,7 +49,9 @@ def parse(data: bytes, progress: Progress) -> Parsed:
     draft = Draft(progress)
     styles = {style.style_id: style for style in document.styles}
     _write_blocks(draft, document.element.body, styles)
-    _write_footnotes(draft, document)
+    _write_notes(draft, document, RELATIONSHIP_TYPE.FOOTNOTES, "footnote")
+    _write_notes(draft, document, RELATIONSHIP_TYPE.ENDNOTES, "endnote")
+    _write_margins(draft, document, styles, progress)
     progress(1, 1)
     return draft.parsed(MEDIA_TYPE, document.core_properties.title or "")
 
@@ -57,6 +62,8 @@ def _write_blocks(draft: Draft, parent: Any, styles: dict[str, Any]) -> None:
             _write_paragraph(draft, block, styles)
         elif block.tag == _W + "tbl":
             _write_table(draft, block, styles)
+        elif block.tag in {_M + "oMath", _M + "oMathPara"}:
+            draft.line(_text(block))
         elif block.tag not in _NOT_TEXT and isinstance(block.tag, str):
             _write_blocks(draft, block, styles)  # content controls and the like
 
@@ -85,25 +92,52 @@ def _write_table(draft: Draft, table: Any, styles: dict[str, Any]) -> None:
             _turn_page(draft)
         draft.row(texts)
         for cell in cells:
+            for paragraph in _nearest(cell, "p", "tbl"):
+                for box in _text_boxes(paragraph):
+                    _write_blocks(draft, box, styles)
             for inner in _nearest(cell, "tbl"):
                 _write_table(draft, inner, styles)
 
 
-def _write_footnotes(draft: Draft, document: Any) -> None:
-    for relation in document.part.rels.values():
-        if relation.reltype != RELATIONSHIP_TYPE.FOOTNOTES or relation.is_external:
-            continue
-        notes = parse_xml(relation.target_part.blob).findall(qn("w:footnote"))
-        texts = [
-            " ".join(_text(p) for p in note.iter(qn("w:p")))
-            for note in notes
-            if note.get(qn("w:type")) in {None, "normal"}
-        ]
-        if any(text.strip() for text in texts):
-            draft.gap()
-            draft.line("Footnotes:")
-            for text in texts:
-                draft.line(text.strip())
+def _write_notes(draft: Draft, document: Any, relation: str, kind: str) -> None:
+    texts = [
+        " ".join(_text(p) for p in note.iter(qn("w:p")))
+        for part in _related(document, relation)
+        for note in part.findall(qn(f"w:{kind}"))
+        if note.get(qn("w:type")) in {None, "normal"}
+    ]
+    if any(text.strip() for text in texts):
+        draft.gap()
+        draft.line(f"{kind.capitalize()}s:")
+        for text in texts:
+            draft.line(text.strip())
+
+
+def _write_margins(draft: Draft, document: Any, styles: dict[str, Any], progress: Progress) -> None:
+    """Each text once: a section has up to three headers, and most repeat another's."""
+    texts: dict[str, None] = {}
+    for relation in (RELATIONSHIP_TYPE.HEADER, RELATIONSHIP_TYPE.FOOTER):
+        for part in _related(document, relation):
+            margin = Draft(progress)
+            _write_blocks(margin, part, styles)
+            text = "\n".join(margin.parsed(MEDIA_TYPE).pages).strip("\n")
+            if text.strip():
+                texts[text] = None
+    if texts:
+        draft.gap()
+        draft.line("Headers and footers:")
+        for text in texts:
+            draft.line(text)
+
+
+def _related(document: Any, relation: str) -> Iterator[Any]:
+    """The roots of the document's parts of a kind, each once however often it is named."""
+    parts = {
+        each.target_part.partname: each.target_part
+        for each in document.part.rels.values()
+        if each.reltype == relation and not each.is_external
+    }
+    return (parse_xml(part.blob) for part in parts.values())
 
 
 def _turn_page(draft: Draft) -> None:
@@ -116,14 +150,15 @@ def _text(element: Any) -> str:
     """The text of a paragraph, with a form feed for each page break."""
     pieces: list[str] = []
     for child in element:
-        if child.tag == _W + "t":
+        if child.tag in {_W + "t", _M + "t"}:
             pieces.append(child.text or "")
         elif child.tag == _W + "br":
             pieces.append("\f" if child.get(qn("w:type")) == "page" else "\n")
         elif child.tag in _CHARACTERS:
             pieces.append(_CHARACTERS[child.tag])
         elif child.tag not in _NOT_TEXT and isinstance(child.tag, str):
-            pieces.append(_text(child))
+            text = _text(child)
+            pieces.append(_EQUATION_MARKS.get(child.tag, "") + text if text.strip() else text)
     return "".join(pieces)
 
 

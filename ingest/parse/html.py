@@ -11,7 +11,7 @@ from lxml import etree
 from ingest.parse.clean import clean, one_line
 from ingest.parse.draft import Draft, Progress
 from ingest.parse.parsed import Parsed
-from ingest.parse.plain import decode
+from ingest.parse.plain import decode, decode_as
 
 
 def _names(tags: str) -> frozenset[str]:
@@ -27,6 +27,7 @@ _BLOCKS = _names(
 _SPACED = _names("p pre table ul ol dl blockquote h1 h2 h3 h4 h5 h6")
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I)
+_WIDE = re.compile(r"u(tf)?[-_]?(16|32)", re.I)
 
 
 def parse(data: bytes, progress: Progress) -> Parsed:
@@ -43,10 +44,10 @@ def markup(data: bytes) -> str:
     if declared and not data.startswith(
         (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     ):
-        try:
-            return data.decode(declared[1].decode("ascii"))
-        except (UnicodeDecodeError, LookupError):
-            pass  # it declares one encoding and is in another, as many pages are
+        charset = declared[1].decode("ascii")
+        # What declares a wide encoding in ASCII is not in it.
+        if not _WIDE.match(charset):
+            return decode_as(data, charset)
     return decode(data)
 
 

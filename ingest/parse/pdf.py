@@ -6,12 +6,14 @@ each page on which pdfium seems to have lost letters.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import pypdf
 import pypdfium2 as pdfium
@@ -21,12 +23,14 @@ from pypdf.errors import PyPdfError
 from ingest.parse.clean import clean, one_line
 from ingest.parse.draft import Progress
 from ingest.parse.parsed import Parsed, refuse_endless
-from rag_bot.errors import UnreadableDocument
+from rag_bot.errors import DocumentError, UnreadableDocument
 from rag_bot.types import Heading
 
 AGREEMENT = 0.98
 """The share of characters two readings of a page must have in common to count as the same text."""
 MAX_BOOKMARKS = 5_000
+MAX_ANNOTATIONS = 200_000
+"""Links, comments and form fields of all pages together, among which the fields are found."""
 MAX_WITNESSED_BYTES = 500_000
 """Of a page's drawing commands; pypdf reads 100,000 a second, and a map has 50 million."""
 
@@ -46,8 +50,17 @@ _NOT_A_TITLE = re.compile(
     r"|.*\.(docx?|pptx?|xlsx?|pdf|indd|qxd|tex|rtf)"
 )
 
-# What it warns of is in the file, and is told by our errors and notes.
+_TICKED = {pdfium_c.FPDF_FORMFIELD_CHECKBOX, pdfium_c.FPDF_FORMFIELD_RADIOBUTTON}
+_WRITTEN = {
+    pdfium_c.FPDF_FORMFIELD_TEXTFIELD,
+    pdfium_c.FPDF_FORMFIELD_COMBOBOX,
+    pdfium_c.FPDF_FORMFIELD_LISTBOX,
+}
+_UNSEEN = pdfium_c.FPDF_ANNOT_FLAG_HIDDEN | pdfium_c.FPDF_ANNOT_FLAG_NOVIEW
+
+# What they warn of is in the file, and is told by our errors and notes.
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+logging.getLogger("pypdfium2").setLevel(logging.CRITICAL)
 
 
 def parse(data: bytes, progress: Progress) -> Parsed:
@@ -61,21 +74,25 @@ def parse(data: bytes, progress: Progress) -> Parsed:
         if getattr(error, "err_code", None) == pdfium_c.FPDF_ERR_PASSWORD:
             raise _encrypted() from error
         reader = _open(data)
-        return _parsed(_pypdf_pages(reader, progress), _pypdf_title(reader), [])
+        return _parsed(_pypdf_pages(reader, progress), _pypdf_title(reader), [], [])
     try:
         pages = _checked(_pdfium_pages(document, progress), data, progress)
+        notes = _write_form_values(document, pages, progress)
         bookmarks = list(_bookmarks(document))
-        return _parsed(pages, document.get_metadata_value("Title"), bookmarks)
+        return _parsed(pages, document.get_metadata_value("Title"), bookmarks, notes)
     finally:
         document.close()
 
 
-def _parsed(pages: Sequence[str], title: str, bookmarks: list[tuple[int, int, str]]) -> Parsed:
+def _parsed(
+    pages: Sequence[str], title: str, bookmarks: list[tuple[int, int, str]], notes: list[str]
+) -> Parsed:
     return Parsed(
         "application/pdf",
         tuple(pages),
         "" if _NOT_A_TITLE.fullmatch(title) else one_line(title),
         _headings(pages, bookmarks),
+        tuple(notes),
     )
 
 
@@ -150,8 +167,10 @@ def _checked(pages: list[str], data: bytes, progress: Progress) -> list[str]:
                 if again is not None and agreement(page, again) >= AGREEMENT:
                     pages[index] = again
                 progress(index + 1, len(pages))
+    except (DocumentError, MemoryError):
+        raise
     # pypdf is only a witness here: where it fails, in whatever way, pdfium's text is what we have.
-    except (PyPdfError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except Exception:
         pass
     return pages
 
@@ -162,6 +181,70 @@ def _witnessed(page: pypdf.PageObject) -> str | None:
     if drawing is not None and len(drawing.get_data()) > MAX_WITNESSED_BYTES:
         return None
     return clean(page.extract_text())
+
+
+def _write_form_values(
+    document: pdfium.PdfDocument, pages: list[str], progress: Progress
+) -> list[str]:
+    """Write what a form was filled with below each page's text; return the notes about it.
+
+    The values are no part of the page's drawing, which is all that both readers read.
+    """
+    if document.get_formtype() == pdfium_c.FORMTYPE_NONE:
+        return []
+    left = MAX_ANNOTATIONS
+    characters = sum(map(len, pages))
+    try:
+        document.init_forms()
+        for index in range(min(len(pages), len(document))):
+            try:
+                page = document[index]
+            except pdfium.PdfiumError:
+                continue
+            count = min(left, pdfium_c.FPDFPage_GetAnnotCount(page))
+            lines = dict.fromkeys(_filled_in(document.formenv, page, count, one_line(pages[index])))
+            page.close()
+            if lines:
+                pages[index] = "\n".join([pages[index].rstrip(), *lines]).lstrip("\n")
+                characters += sum(map(len, lines))
+                refuse_endless(len(pages), characters)
+            left -= count
+            if not left:
+                return [f"form fields after page {index + 1} were not read: there are too many"]
+            progress(index + 1, len(pages))
+    except pdfium.PdfiumError:
+        return ["its form could not be read"]
+    return []
+
+
+def _filled_in(form: Any, page: pdfium.PdfPage, count: int, text: str) -> Iterator[str]:
+    """`name: value` of each field that is seen and filled in, unless `text` has the value."""
+    for number in range(count):
+        annotation = pdfium_c.FPDFPage_GetAnnot(page, number)
+        kind = pdfium_c.FPDFAnnot_GetFormFieldType(form, annotation)
+        unseen = pdfium_c.FPDFAnnot_GetFlags(annotation) & _UNSEEN
+        if kind in _WRITTEN | _TICKED and not unseen:
+            value = _field_text(pdfium_c.FPDFAnnot_GetFormFieldValue, form, annotation)
+            # The name that people are shown, where there is one.
+            name = _field_text(
+                pdfium_c.FPDFAnnot_GetFormFieldAlternateName, form, annotation
+            ) or _field_text(pdfium_c.FPDFAnnot_GetFormFieldName, form, annotation)
+            # The page has the words of what can be ticked, and short values by chance.
+            known = kind in _WRITTEN and len(value) > 3 and _has_words(text, value)
+            if value and not known and not (kind in _TICKED and value == "Off"):
+                yield f"{name}: {value}"
+        pdfium_c.FPDFPage_CloseAnnot(annotation)
+
+
+def _has_words(text: str, words: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text))
+
+
+def _field_text(read: Any, form: Any, annotation: Any) -> str:
+    size = read(form, annotation, None, 0)
+    buffer = ctypes.create_string_buffer(size)
+    read(form, annotation, ctypes.cast(buffer, ctypes.POINTER(pdfium_c.FPDF_WCHAR)), size)
+    return one_line(buffer.raw.decode("utf-16-le", "replace").rstrip("\0"))
 
 
 def agreement(a: str, b: str) -> float:

@@ -30,6 +30,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _WIDE = tuple(codec for _, codec in _MARKS[1:])
+_READ_AS_CP1252 = {"ascii", "iso8859-1", "cp1252"}
 _CONTROL = re.compile("[\0-\7\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -54,6 +55,24 @@ def decode(data: bytes) -> str:
         return _readable(text)
     _readable(data.decode("latin-1"))
     return data.decode(_legacy_encoding(data), "replace")
+
+
+def decode_as(data: bytes, charset: str) -> str:
+    """Return `data` in the charset it declares, or by what it looks like where that is untrue.
+
+    Latin-1 and ASCII are read as cp1252, as in browsers: the bytes that they leave to control
+    characters are quotes and dashes.
+    """
+    try:
+        codec = codecs.lookup(charset).name
+        if codec not in _READ_AS_CP1252:
+            return data.decode(codec)
+    except (LookupError, ValueError):
+        return decode(data)
+    try:
+        return data.decode("utf-8")  # whatever it declares: no other text is UTF-8 by chance
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _readable(text: str) -> str:
@@ -105,10 +124,18 @@ def _legacy_encoding(data: bytes) -> str:
     first = next(i for i, byte in enumerate(data) if byte > 0x7F)
     start = data.rfind(b"\n", 0, first) + 1
     start = max(start, first - SAMPLE // 2)
-    sample = data[start : start + SAMPLE]
-    best = from_bytes(sample, cp_exclusion=[*_WIDE, "utf_16", "utf_32", "utf_7"]).best()
+    end = start + SAMPLE
+    samples = [data[start:end]]
+    if end < len(data):
+        # Half a character at its end would rule out the encoding that the text is in.
+        line_end = data.rfind(b"\n", start + SAMPLE // 2, end)
+        ends = [line_end] if line_end >= 0 else [end - cut for cut in range(4)]
+        samples = [data[start:each] for each in ends]
+    excluded = [*_WIDE, "utf_16", "utf_32", "utf_7"]
+    guesses = [from_bytes(sample, cp_exclusion=excluded).best() for sample in samples]
+    best = min(filter(None, guesses), key=lambda guess: guess.chaos, default=None)
     # A guess needs evidence: a name or two with an umlaut reads as any of twenty encodings.
-    beyond_ascii = sum(byte > 0x7F for byte in sample)
+    beyond_ascii = sum(byte > 0x7F for byte in samples[0])
     if best is None or beyond_ascii < 4 or "cp1252" in best.could_be_from_charset:
         return "cp1252"
     return best.encoding

@@ -137,7 +137,8 @@ def _old_office(data: bytes) -> NotADocument | UnreadableDocument:
 def _text_kind(suffix: str, head: str, data: bytes) -> str:
     if _HTML.match(head):
         return "text/html"
-    headers = {match.lower() for match in _HEADER.findall(head.lstrip().split("\n\n", 1)[0])}
+    first_block = re.split(r"\r?\n\r?\n", head.lstrip(), maxsplit=1)[0]
+    headers = {match.lower() for match in _HEADER.findall(first_block)}
     if len(headers) >= 3 and headers & {"mime-version", "message-id", "received"}:
         return "message/rfc822"
     if suffix in _TEXT_SUFFIXES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ def parse(data: bytes, progress: Progress) -> Parsed:
     csv.field_size_limit(FIELD_LIMIT)
     try:
         rows: Sequence[Sequence[str]] = list(
-            csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+            csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         )
     except csv.Error:
         # An unclosed quote would swallow all that follows it into a single field.

@@ -70,3 +70,9 @@ def test_jsonl_names_the_broken_line_and_keeps_the_rest():
     assert parsed.media_type == "application/jsonl"
     assert parsed.pages == ("a: 1\na.b: 1, 2 | c: x",)
     assert parsed.notes == ("line 3 is not JSON and was left out",)
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\v"])
+def test_csv_records_end_at_line_ends_alone(inside):
+    data = f"Name,Note\nAnn,one{inside}two\nBob,three\n".encode()
+    assert parse("a.csv", data).pages == ("Name: Ann | Note: one two\nName: Bob | Note: three",)

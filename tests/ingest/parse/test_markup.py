@@ -2,6 +2,8 @@
 
 from email.message import EmailMessage
 
+import pytest
+
 from ingest.parse import parse
 from ingest.parse.parsed import Parsed
 
@@ -107,3 +109,80 @@ def test_email_of_html_only():
     parsed = parse("a.eml", mail)
     assert parsed.pages == ("Subject: x\n\nHi",)
     assert _at(parsed) == [(1, "Hi")]
+
+
+def test_email_whose_plain_text_is_blank_is_read_from_its_html():
+    mail = EmailMessage()
+    mail["Subject"] = "Offer"
+    mail.set_content(" \n")
+    mail.add_alternative("<p>It costs 12 EUR.</p>", subtype="html")
+    assert parse("a.eml", bytes(mail)).pages == ("Subject: Offer\n\nIt costs 12 EUR.",)
+
+
+def test_email_in_pieces_around_an_attachment():
+    mail = EmailMessage()
+    mail["Subject"] = "Plans"
+    mail.set_content("before")
+    pdf = {"maintype": "application", "subtype": "pdf", "filename": "plan.pdf"}
+    mail.add_attachment(b"x", disposition="inline", **pdf)
+    mail.add_attachment("after", disposition="inline")
+    mail.add_attachment("<p>signed", subtype="html", disposition="inline")
+    mail.add_attachment("no letter", filename="log.txt", disposition="inline")
+    mail.add_attachment("no letter", disposition="attachment")
+    parsed = parse("a.eml", bytes(mail))
+    assert parsed.pages == ("Subject: Plans\n\nbefore\n\nafter\n\nsigned",)
+    assert parsed.notes == tuple(
+        f"attachment {name} was not read" for name in ("plan.pdf", "log.txt", "text/plain")
+    )
+
+
+def test_email_whose_alternatives_hold_an_attachment():
+    mail = EmailMessage()
+    mail["Subject"] = "Plans"
+    mail.set_content("all of it")
+    mail.add_alternative("<p>first", subtype="html")
+    pieces = mail.get_payload()[1]
+    pieces.add_attachment(b"x", maintype="application", subtype="pdf", filename="plan.pdf")
+    pieces.add_attachment("<p>last", subtype="html", disposition="inline")
+    parsed = parse("a.eml", bytes(mail))
+    assert parsed.pages == ("Subject: Plans\n\nall of it",)
+    assert parsed.notes == ("attachment plan.pdf was not read",)
+    mail.get_payload()[0].set_content("\n")
+    assert parse("a.eml", bytes(mail)).pages == ("Subject: Plans\n\nfirst\n\nlast",)
+
+
+def test_email_whose_letter_has_a_name():
+    mail = b'Subject: x\nContent-Type: text/plain; name="letter.txt"\n\nhello'
+    parsed = parse("a.eml", mail)
+    assert parsed.pages == ("Subject: x\n\nhello",)
+    assert parsed.notes == ()
+
+
+def test_email_of_parts_in_parts_in_parts():
+    mail = "Subject: x\n"
+    for n in range(100):
+        text = f"--{n}\nContent-Type: text/plain\n\nlevel {n}\n--{n}\n" if n < 2 else f"--{n}\n"
+        mail += f"Content-Type: multipart/mixed; boundary={n}\n\n{text}"
+    parsed = parse("a.eml", f"{mail}Content-Type: text/plain\n\ndeep".encode())
+    assert parsed.pages == ("Subject: x\n\nlevel 0\n\nlevel 1",)
+    assert parsed.notes == ("attachment multipart/mixed was not read",)
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "us-ascii", "windows-1252"])
+def test_latin_1_is_what_windows_makes_of_it(charset):
+    text = b"\x93Caf\xe9\x94 \x96 5 \x80 \x81"
+    read = "“Café” – 5 € \ufffd"
+    page = b"<html><meta charset=%s><p>%s</html>" % (charset.encode(), text)
+    assert parse("a.html", page).pages == (read,)
+    mail = b"Subject: x\nContent-Type: text/plain; charset=%s\n\n%s" % (charset.encode(), text)
+    assert parse("a.eml", mail).pages == (f"Subject: x\n\n{read}",)
+    assert parse("a.html", page.replace(text, "„Größe“".encode())).pages == ("„Größe“",)
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "UTF-16LE", "utf-32", "utf_16_be"])
+def test_a_wide_encoding_declared_in_ascii_is_ignored(charset):
+    for text in ("Größe und Maß", "Größe und Maße"):
+        page = f'<?xml version="1.0" encoding="{charset}"?><html><p>{text}</p></html>'
+        assert parse("a.html", page.encode()).pages == (text,)
+        assert parse("a.html", page.encode("cp1252")).pages == (text,)
+        assert parse("a.html", page.encode("utf-16")).pages == (text,)

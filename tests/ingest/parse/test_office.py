@@ -1,5 +1,6 @@
 """DOCX, PPTX, XLSX, EPUB and the ZIP container they share."""
 
+import copy
 import datetime
 import io
 import re
@@ -10,6 +11,11 @@ import openpyxl
 import pptx
 import pytest
 from docx.enum.text import WD_BREAK
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml.parser import parse_xml
+from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
 from ingest.parse import container, parse, xlsx
@@ -235,3 +241,152 @@ def test_members_outside_the_container_are_not_written(zipped, tmp_path, monkeyp
 
 def test_a_cut_container(rejected):
     assert rejected("a.docx", _saved(_letter())[:-500]) == "damaged"
+
+
+W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+M = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+def test_docx_notes_headers_and_footers():
+    document = docx.Document()
+    document.add_paragraph("body")
+    for kind in ("footnote", "endnote"):
+        note = f"<w:{kind}><w:p><w:r><w:t>the {kind}</w:t></w:r></w:p></w:{kind}>"
+        mark = note.replace(f"<w:{kind}>", f'<w:{kind} w:type="separator">', 1)
+        xml = f'<w:{kind}s xmlns:w="{W}">{mark}{note}</w:{kind}s>'
+        place = PackURI(f"/word/{kind}s.xml")
+        part = Part(place, "application/xml", xml.encode(), document.part.package)
+        document.part.relate_to(part, f"{R}/{kind}s")
+    first, second = document.sections[0], document.add_section()
+    for section in (first, second):
+        section.header.is_linked_to_previous = False
+        section.header.paragraphs[0].text = "Contract 4711"
+        section.header.paragraphs[0].style = "Heading 1"
+    cells = first.footer.add_table(1, 2, Inches(4)).rows[0].cells
+    cells[0].text, cells[1].text = "Rev", "7"
+    parsed = parse("a.docx", _saved(document))
+    assert parsed.pages[0].split("\n") == [
+        *["body", "", "Footnotes:", "the footnote", "", "Endnotes:", "the endnote", ""],
+        *["Headers and footers:", "Contract 4711", "Rev | 7"],
+    ]
+    assert parsed.headings == ()
+
+
+def test_docx_equations_and_text_boxes_in_cells():
+    document = docx.Document()
+    run = "<m:r><m:t>{}</m:t></m:r>"
+    half = f"<m:f><m:num>{run.format(1)}</m:num><m:den>{run.format(2)}</m:den></m:f>"
+    power = f"<m:sSup><m:e>{run.format('c')}</m:e><m:sup>{run.format(2)}</m:sup></m:sSup>"
+    math = f'<m:oMath xmlns:m="{M}">{run.format("E=")}{half}{run.format("m")}{power}</m:oMath>'
+    document.add_paragraph("so ")._p.append(parse_xml(math))
+    document.element.body.insert(1, parse_xml(math))
+    cell = document.add_table(1, 1).cell(0, 0)
+    cell.text = "cell"
+    box = f'<w:pict xmlns:w="{W}"><w:txbxContent><w:p><w:r><w:t>boxed</w:t></w:r></w:p>'
+    cell.paragraphs[0].runs[0]._r.append(parse_xml(f"{box}</w:txbxContent></w:pict>"))
+    read = parse("a.docx", _saved(document))
+    assert read.pages == ("so E=1/2mc^2\nE=1/2mc^2\ncell\nboxed",)
+
+
+def _framed(shape):
+    """Put a shape where PowerPoint puts those that older versions cannot show."""
+    xml = (
+        '<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/'
+        '2006"><mc:Choice Requires="a14"/><mc:Fallback/></mc:AlternateContent>'
+    )
+    wrapper = parse_xml(xml)
+    shape._element.addprevious(wrapper)
+    wrapper[1].append(copy.deepcopy(shape._element))
+    wrapper[0].append(shape._element)
+
+
+def test_pptx_shapes_that_need_a_newer_powerpoint():
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "The title"
+    _framed(slide.shapes.title)
+    box = slide.shapes.add_textbox(0, Inches(3), Inches(2), Inches(1))
+    box.text_frame.text = "with a formula"
+    group = slide.shapes.add_group_shape()
+    inside = group.shapes.add_textbox(0, Inches(4), Inches(2), Inches(1))
+    inside.text_frame.text = "grouped"
+    _framed(inside)
+    _framed(box)
+    ink = slide.shapes.add_textbox(0, Inches(6), Inches(2), Inches(1))
+    _framed(ink)
+    ink._element.tag = ink._element.tag.replace("}sp", "}contentPart")
+    parsed = parse("a.pptx", _saved(deck))
+    assert parsed.pages == ("The title\nwith a formula\ngrouped",)
+    assert [h.text for h in parsed.headings] == ["The title"]
+
+
+def _chart_deck(data, kind):
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[6])
+    chart = slide.shapes.add_chart(kind, 0, 0, Inches(5), Inches(5), data).chart
+    return deck, chart
+
+
+def test_pptx_charts_are_lines():
+    data = CategoryChartData()
+    data.categories = ["Q1", "007"]
+    data.add_series("Tea", (4.3, 0.1 + 0.2))
+    data.add_series("Oil", (None, 0.25), number_format="0%")
+    deck, chart = _chart_deck(data, XL_CHART_TYPE.COLUMN_CLUSTERED)
+    chart.has_title = True
+    chart.chart_title.text_frame.text = "Sales"
+    chart.value_axis.axis_title.text_frame.text = "in million EUR"
+    assert parse("a.pptx", _saved(deck)).pages == (
+        "Sales\nin million EUR\nQ1 | Tea: 4.3\n007 | Tea: 0.3 | Oil: 25%",
+    )
+
+
+def test_pptx_charts_of_dates_levels_and_points():
+    dates = CategoryChartData()
+    dates.categories = [datetime.date(2024, 5, 1), datetime.date(2024, 6, 1)]
+    dates.add_series("Tea", (1, 2))
+    deck, _ = _chart_deck(dates, XL_CHART_TYPE.LINE)
+    data = _saved(deck)
+    assert parse("a.pptx", data).pages == ("2024-05-01 | Tea: 1\n2024-06-01 | Tea: 2",)
+    member = next(n for n in zipfile.ZipFile(io.BytesIO(data)).namelist() if "charts/chart" in n)
+    mac = _edited(data, member, lambda xml: xml.replace('date1904 val="0"', 'date1904 val="1"'))
+    assert parse("a.pptx", mac).pages[0].startswith("2028-05-02")
+    levels = CategoryChartData()
+    year = levels.add_category("2024")
+    year.add_sub_category("H1")
+    year.add_sub_category("H2")
+    levels.add_series("Tea", (1, 2))
+    deck, _ = _chart_deck(levels, XL_CHART_TYPE.BAR_CLUSTERED)
+    assert parse("a.pptx", _saved(deck)).pages == ("2024 H1 | Tea: 1\nH2 | Tea: 2",)
+    points = XyChartData()
+    for name, x in (("A", 1.5), ("B", 2.5)):
+        points.add_series(name).add_data_point(x, 7)
+    deck, _ = _chart_deck(points, XL_CHART_TYPE.XY_SCATTER)
+    assert parse("a.pptx", _saved(deck)).pages == ("1.5 | A: 7\n2.5 | B: 7",)
+
+
+def test_pptx_smartart_is_text_and_one_that_is_missing_is_none():
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[6])
+    a, dgm = (f"http://schemas.openxmlformats.org/drawingml/2006/{x}" for x in ("main", "diagram"))
+    points = "".join(
+        f"<dgm:pt><dgm:t><a:p><a:r><a:t>{step}</a:t></a:r><a:r><a:t>!</a:t></a:r></a:p></dgm:t>"
+        "</dgm:pt>"
+        for step in ("Plan", "Build")
+    )
+    model = f'<dgm:dataModel xmlns:dgm="{dgm}" xmlns:a="{a}"><dgm:ptLst>{points}</dgm:ptLst>'
+    blob = f"{model}</dgm:dataModel>".encode()
+    part = pptx.opc.package.Part(
+        PackURI("/ppt/diagrams/data1.xml"), "application/xml", slide.part.package, blob
+    )
+    relation = slide.part.relate_to(part, f"{R}/diagramData")
+    frame = slide.shapes.add_table(1, 1, 0, 0, Inches(1), Inches(1))._element
+    data = frame.graphic.graphicData
+    data.clear()
+    data.set("uri", dgm)
+    data.append(parse_xml(f'<dgm:relIds xmlns:dgm="{dgm}" xmlns:r="{R}" r:dm="{relation}"/>'))
+    slide.shapes.add_textbox(0, Inches(2), 1, 1).text_frame.text = "below"
+    assert parse("a.pptx", _saved(deck)).pages == ("Plan!\nBuild!\nbelow",)
+    data[0].set(f"{{{R}}}dm", "rId99")
+    assert parse("a.pptx", _saved(deck)).pages == ("below",)

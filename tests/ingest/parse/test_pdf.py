@@ -6,6 +6,13 @@ import pypdfium2 as pdfium
 import pytest
 from fpdf import FPDF
 from PIL import Image
+from pypdf.generic import (
+    ArrayObject,
+    DictionaryObject,
+    NameObject,
+    NumberObject,
+    TextStringObject,
+)
 
 from ingest.parse import parse, parsed, pdf
 
@@ -165,3 +172,69 @@ def test_a_page_of_half_a_million_commands_needs_no_witness(monkeypatch):
     assert parse("a.pdf", data).pages == ("some words",)
     monkeypatch.setattr(pdf, "MAX_WITNESSED_BYTES", 10)
     assert parse("a.pdf", data).pages == ("wrong words 123",)
+
+
+def _form(text, *fields, flags=4):
+    """A PDF of one page with a form, whose fields are (type, name, value)."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(_pdf(text, "next page")))
+    widgets = ArrayObject()
+    for kind, name, value in fields:
+        field = {"/Type": "/Annot", "/Subtype": "/Widget", "/FT": kind}
+        widget = DictionaryObject({NameObject(k): NameObject(v) for k, v in field.items()})
+        widget[NameObject("/T")] = TextStringObject(name)
+        named = kind == "/Btn"
+        widget[NameObject("/V")] = NameObject(value) if named else TextStringObject(value)
+        widget[NameObject("/F")] = NumberObject(flags)
+        widget[NameObject("/Rect")] = ArrayObject(map(NumberObject, (10, 10, 90, 30)))
+        if named:
+            widget[NameObject("/AS")] = NameObject(value)
+            drawn = DictionaryObject({NameObject("/Yes"): DictionaryObject()})
+            widget[NameObject("/AP")] = DictionaryObject({NameObject("/N"): drawn})
+        widgets.append(writer._add_object(widget))
+    writer.pages[0][NameObject("/Annots")] = widgets
+    writer.root_object[NameObject("/AcroForm")] = DictionaryObject({NameObject("/Fields"): widgets})
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    return buffer.getvalue()
+
+
+def test_what_a_form_is_filled_with_stands_below_its_page():
+    data = _form(
+        "Application of Ada Lovelace, page 12",
+        ("/Tx", "Street", "Große\rAllee 5"),
+        ("/Tx", "Street", "Große\rAllee 5"),
+        ("/Tx", "Empty", ""),
+        ("/Tx", "Applicant", "Ada Lovelace"),
+        ("/Tx", "Children", "2"),
+        ("/Ch", "Country", "Malta"),
+        ("/Btn", "Consent", "/Yes"),
+        ("/Btn", "Newsletter", "/Off"),
+    )
+    first = "Application of Ada Lovelace, page 12\nStreet: Große Allee 5\nChildren: 2\n"
+    assert parse("a.pdf", data).pages == (first + "Country: Malta\nConsent: Yes", "next page")
+
+
+def test_form_values_on_a_page_without_text_and_those_nobody_sees():
+    assert parse("a.pdf", _form("", ("/Tx", "Name", "Ada"))).pages == ("Name: Ada", "next page")
+    hidden = _form("words", ("/Tx", "Name", "Ada"), flags=2)
+    assert parse("a.pdf", hidden).pages == ("words", "next page")
+
+
+def test_form_values_count_as_text_and_have_an_end(rejected, monkeypatch):
+    data = _form("words", *(("/Tx", f"f{n}", f"v{n}") for n in range(9)))
+    monkeypatch.setattr(pdf, "MAX_ANNOTATIONS", 2)
+    read = parse("a.pdf", data)
+    assert read.pages[0] == "words\nf0: v0\nf1: v1"
+    assert read.notes == ("form fields after page 1 were not read: there are too many",)
+    monkeypatch.undo()
+    monkeypatch.setattr(parsed, "MAX_CHARACTERS", 40)
+    assert rejected("a.pdf", data) == "too_large"
+
+
+@pytest.mark.parametrize("kind", [AssertionError, NotImplementedError, ArithmeticError])
+def test_a_witness_that_fails_does_not_cost_the_text(monkeypatch, kind):
+    def fail(self, *args, **kwargs):
+        raise kind
+
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", fail)
+    assert parse("a.pdf", _pdf("words of the page")).pages == ("words of the page",)

@@ -73,3 +73,12 @@ def test_one_long_line_and_many_combining_marks():
 def test_a_multibyte_character_across_the_sniffed_head():
     text = "x" * 65_535 + "ä"
     assert parse("a.txt", text.encode()).pages == (text,)
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "gbk", "euc_jp"])
+@pytest.mark.parametrize("line_end", ["\n", ""])
+@pytest.mark.parametrize("before", ["", "x"])
+def test_a_long_east_asian_text_whose_sample_ends_inside_a_character(encoding, line_end, before):
+    text = before + ("東京是首都。" if encoding == "gbk" else "東京は日本の首都です。") * 2
+    text = (text + line_end) * 1_000
+    assert parse("a.txt", text.encode(encoding)).pages == (text,)

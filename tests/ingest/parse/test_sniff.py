@@ -49,6 +49,8 @@ def test_empty_files(rejected, name, data):
         ("a", b"{not json}", "text/plain"),
         ("a", b"Message-ID: <1>\nFrom: a@b.c\nSubject: x\n\nhello", "message/rfc822"),
         ("a.txt", b"From: me\nto be read", "text/plain"),
+        ("a.txt", b"log\r\n\r\nFrom: a\r\nDate: b\r\nReceived: c\r\n", "text/plain"),
+        ("a", b"From: a\r\nDate: b\r\nReceived: c\r\n\r\nhello", "message/rfc822"),
         ("a.csv", b"a,b\n1,2", "text/csv"),
         ("a.txt", b"The signature is %PDF-1.4, and MZ or BM begin others.", "text/plain"),
         ("a.txt", b"BM is a bank. MZ is a program.", "text/plain"),

@@ -27,8 +27,8 @@ def delete(
     """Delete documents, and all that was made from them, and prove it: the caches are made anew.
 
     One whose file is still in the user's folder stays out from now on: its path and hash are
-    remembered. So does one whose folder is away, and may come back. An upload's file is ours, and
-    goes too; it is remembered only where a backup could bring it back.
+    remembered. So does one whose folder is away, and may come back, and any that a backup could
+    bring back. An upload's file is ours, and goes too.
 
     Raises Unavailable when there is no room for the new caches: the documents are gone from every
     answer then, and their bytes go with the next run.
@@ -43,8 +43,7 @@ def delete(
         # First: killed after it, the document is still listed and can be deleted again.
         if file.is_relative_to(ours):
             file.unlink(missing_ok=True)
-            kept += [entry] if copied else []
-        elif os.path.lexists(file) or any(file.is_relative_to(root) for root in away):
+        if copied or os.path.lexists(file) or any(file.is_relative_to(root) for root in away):
             kept.append(entry)
     drop_copies(index)
     index.remove(collection, entries, forget=entries, keep_out=kept)

@@ -51,8 +51,8 @@ _VECTORS = 50
 class Forgetting:
     """What is left of a document. `path` may be empty when only an id or a hash was known.
 
-    `live`: it is in the index, not deleted. `remembered`: its path and hash are kept because it
-    was deleted while its file was there.
+    `live`: it is in the index, not deleted. `remembered`: its path and hash are kept because its
+    file or a backup could have brought it back.
     """
 
     path: str

@@ -371,8 +371,12 @@ class _Run:
     # Removing
 
     def _remove(self, collection: Collection) -> None:
-        for root, gone, lost in self._going():
+        for root, gone, moves in self._going():
             if gone:
+                # First: killed after it, the old path still goes with the next run.
+                if moves:
+                    self.index.ledger.rename(self.name, moves)
+                lost = [entry for entry in gone if entry.source not in moves]
                 self.index.remove(collection, gone, forget=lost)
                 self._note_removed(gone)
             if not os.path.lexists(root):
@@ -380,12 +384,13 @@ class _Run:
                     if is_below(held.path, [name(root)]):
                         self.index.ledger.forget_root(self.name, held.path)
 
-    def _going(self) -> Iterator[tuple[Path, list[Entry], list[Entry]]]:
-        """For each root, what goes from it, and what of that is lost: not renamed or moved."""
+    def _going(self) -> Iterator[tuple[Path, list[Entry], dict[str, str]]]:
+        """For each root, what goes from it, and where what is not lost, only moved, is now."""
         if not self.options.delete:
             return
+        # The newest path comes last.
         staying = {
-            sha256
+            sha256: source
             for source, sha256 in self.hashes.items()
             if isinstance(self.listed.get(source), Found) and not self._is_gone(source)
         }
@@ -402,7 +407,8 @@ class _Run:
                 )
                 continue
             going |= {entry.source for entry in gone}
-            yield root, gone, lost
+            moves = {e.source: staying[e.sha256] for e in gone if e.sha256 in staying}
+            yield root, gone, moves
 
     def _is_gone(self, source: str) -> bool:
         """Whether a document's file is there no more, or is not to be a document any more."""
@@ -485,7 +491,7 @@ _UNDELETE = "`rag-bot undelete PATH` lets it in again"
 
 
 def _kept_out(source: str) -> FileResult:
-    reason = "was deleted from the index while its file is still here"
+    reason = "was deleted from the index and is kept out, though its file is here"
     return FileResult(source, "skipped", reason, code="deleted", remedy=_UNDELETE)
 
 

@@ -38,6 +38,7 @@ _AHEAD = 8
 _AHEAD_CHARACTERS = 20_000_000
 _START_SECONDS = 120.0
 _BEAT_SECONDS = 0.2
+_STATM = Path("/proc/self/statm")
 _ALIVE = b""
 _NEVER_PACKED = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
@@ -350,7 +351,7 @@ def _serve(pipe: Connection, recipe: Recipe) -> None:
     os.nice(5)  # parsing ahead must not slow the embedder down
     _confine()
     _warm_up(recipe)
-    limit_memory(MEMORY_BYTES - _memory()[1])
+    limit_memory(MEMORY_BYTES, including_used=True)
     pipe.send_bytes(_ALIVE)
     while True:
         try:
@@ -416,16 +417,21 @@ def _warm_up(recipe: Recipe) -> None:
     chunk(some, _word_pieces(recipe.embedder), recipe.chunk_tokens)
 
 
-def limit_memory(beyond: int) -> None:
-    """Let this process take no more than `beyond` bytes on top of what it has now."""
-    used, _ = _memory()
-    resource.setrlimit(resource.RLIMIT_AS, (used + beyond, used + beyond))
+def limit_memory(beyond: int, *, including_used: bool = False) -> None:
+    """Let this process take no more than `beyond` bytes on top of what it has now.
+
+    `including_used`: what it really uses of that now counts too. Where the system can't say or
+    limit it, as macOS can't, there is no limit: reading without one is better than not reading.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        taken, resident = _memory()
+        most = taken + beyond - (resident if including_used else 0)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _memory() -> tuple[int, int]:
     """Bytes of address space that this process has taken, and of memory that it really uses."""
-    with open("/proc/self/statm") as statm:
-        taken, resident = statm.read().split()[:2]
+    taken, resident = _STATM.read_text().split()[:2]
     page = os.sysconf("SC_PAGE_SIZE")
     return int(taken) * page, int(resident) * page
 

@@ -259,13 +259,21 @@ class Index:
 
         Returns whether they were: what a deletion took away does not come back by this door.
         """
-        with self._database.transaction():
+        # Waiting for the database instead would keep all who read it waiting as well.
+        with self._writing, self._database.transaction():
             origins = self.catalogue.origins(shown)
             if len(origins) < len(shown):
                 return False
             made_from = [Origin(*each) for each in origins.values()]
             self.ledger.record_feedback(origins=made_from, **feedback)
         return True
+
+    def let_in(self, name: str, source: str, sha256: str) -> None:
+        """A deleted document may come back: what is remembered of this path and this content."""
+        with self._writing, self._database.transaction():
+            for each in self.ledger.forgotten(name):
+                if source == each.source or sha256 == each.sha256:
+                    self.ledger.let_in(name, each.source)
 
     def finish(self, collection: Collection) -> None:
         """Show what was written and not yet shown, because a write failed or was killed.
@@ -541,6 +549,9 @@ class Index:
             for each in self.ledger.forgotten(name):
                 ledger.keep_out(name, each.source, each.sha256)
         for collection in incoming.collections():
+            # What was about to be shown may have been deleted since; its file is read again.
+            pending = incoming.pending(collection)
+            incoming.take_away(collection, pending)
             present = self.catalogue.collection(collection.name)
             here = {e.source for e in self.catalogue.entries(present)} if present else set()
             forgotten = self.ledger.forgotten(collection.name)
@@ -553,7 +564,7 @@ class Index:
             ]
             incoming.take_away(collection, [entry.id for entry in gone])
             incoming.forget_leavings(collection)
-            if gone:
+            if gone or pending:
                 incoming.owe_purge(collection)
             _erase(incoming, ledger, collection, gone)
 

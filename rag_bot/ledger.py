@@ -64,7 +64,7 @@ class Rejection(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """A document deleted while its file was still there: it stays out until undeleted."""
+    """A document deleted while its file or a backup was there: it stays out until undeleted."""
 
     source: str
     sha256: str
@@ -246,10 +246,32 @@ class Ledger:
             )
             for run, report in db.execute("SELECT id, report FROM runs").fetchall():
                 data = json.loads(report)
+                files, warnings = data.get("files", []), data.get("warnings", [])
+                kept = {
+                    "files": [each for each in files if each["path"] != origin.source],
+                    "warnings": [each for each in warnings if origin.source not in each],
+                }
+                if kept != {"files": files, "warnings": warnings}:
+                    text = json.dumps({key: kept.get(key, value) for key, value in data.items()})
+                    db.execute("UPDATE runs SET report = ? WHERE id = ?", (text, run))
+
+    def rename(self, collection: str, moves: Mapping[str, str]) -> None:
+        """Documents have other paths now: what was recorded under the old ones goes with them.
+
+        Otherwise it would outlive them: once they are edited, not even the hash tells whose it was.
+        """
+        with self._db.transaction() as db:
+            db.executemany(
+                "UPDATE lineage SET source = ? WHERE collection = ? AND source = ?",
+                ((new, collection, old) for old, new in moves.items()),
+            )
+            rows = db.execute("SELECT id, report FROM runs WHERE collection = ?", (collection,))
+            for run, report in rows.fetchall():
+                data = json.loads(report)
                 files = data.get("files", [])
-                kept = [each for each in files if each["path"] != origin.source]
-                if len(kept) < len(files):
-                    text = json.dumps({**data, "files": kept})
+                named = [{**each, "path": moves.get(each["path"], each["path"])} for each in files]
+                if named != files:
+                    text = json.dumps({**data, "files": named})
                     db.execute("UPDATE runs SET report = ? WHERE id = ?", (text, run))
 
     def forget_collection(self, collection: str) -> None:

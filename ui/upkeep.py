@@ -275,7 +275,7 @@ def _print_collection(each: CollectionStatus, last: Run | None) -> None:
     if len(lines) > _NAMED:
         print(f"  and {len(lines) - _NAMED} more that failed")
     if each.kept_out:
-        print(f"  {each.kept_out} deleted documents are kept out though their files are there")
+        print(f"  {each.kept_out} deleted documents are kept out")
     if each.debt.due:
         print("  a deletion is not complete: `ingest repair` ends it")
     if each.rebuilding:

@@ -16,7 +16,7 @@ from chromadb.api.shared_system_client import SharedSystemClient
 import ingest.backup
 from ingest import archive
 from ingest.backup import backup, left_behind, restore, scratch
-from ingest.delete import delete
+from ingest.delete import delete, undelete
 from ingest.report import Report
 from ingest.sync import ingest as sync
 from ingest.verify import verify
@@ -172,6 +172,31 @@ def test_what_was_deleted_since_stays_deleted(
     assert (restored.uploads, restored.left_out) == (2, 1)
     assert "1 left out that were deleted since" in restored.line()
     assert list(verify(index, settings)) == []
+
+
+def test_what_was_deleted_after_its_file_had_gone_stays_deleted(
+    filled: Path,
+    index: Index,
+    settings: Settings,
+    place: Path,
+    run: Go,
+    entries: Entries,
+    found: Search,
+) -> None:
+    backup(index, settings, place)
+    collection = index.catalogue.collection("docs")
+    assert collection
+    (filled / "lease.txt").unlink()
+    delete(index, collection, [entries()["lease.txt"]], settings)
+    restore(index, settings, place)
+    assert found("lease") == []
+    assert set(entries()) == {"pump.txt", "budget.txt", "minutes.txt"}
+    write(filled, lease="The lease ends in March.")
+    (refused,) = [each for each in run(filled).report.files if each.status == "skipped"]
+    assert (refused.code, "undelete" in refused.remedy) == ("deleted", True)
+    undelete(index, "docs", ["lease.txt"])
+    run(filled)
+    assert found("lease") == ["The lease ends in March."]
 
 
 def test_an_upload_under_the_same_name_is_kept_under_a_number(

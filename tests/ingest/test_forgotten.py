@@ -416,6 +416,88 @@ def test_after_an_undelete_the_path_counts_as_a_trace(
     assert ask(secret).gone
 
 
+def test_a_document_renamed_and_then_edited_leaves_nothing_under_any_name(
+    secret: Path,
+    entry: Entry,
+    run: Go,
+    entries: Entries,
+    index: Index,
+    settings: Settings,
+    collection: Docs,
+    tmp_path: Path,
+    ask: Ask,
+) -> None:
+    origin = [Origin(entry.source, entry.sha256)]
+    rows = tmp_path / "training.jsonl"
+    rows.write_text(json.dumps({"id": "e1", "answer": SENTENCE}) + "\n")
+    index.ledger.record_lineage("example", "e1", "docs", origin, location=str(rows))
+    index.ledger.record_feedback(
+        collection="docs", question="?", answer={"text": SENTENCE}, thumb=1, origins=origin
+    )
+    failed = {"files": [{"path": entry.source}]}
+    index.ledger.end_run(index.ledger.begin_run("docs", "ingest"), "in part", failed)
+    renamed = secret.with_name("plan.txt")
+    secret.rename(renamed)
+    run(secret.parent)
+    write(secret.parent, plan="The plan was changed in all its points.")
+    run(secret.parent)
+    assert len(index.ledger.feedback()) == 1
+    assert rows.read_text()
+    delete(index, collection(), [entries()["plan.txt"]], settings)
+    assert index.ledger.feedback() == []
+    assert index.ledger.made() == []
+    assert rows.read_text() == ""
+    for name in (secret, renamed):
+        told = ask(name, text=[SENTENCE])
+        assert (found(told), told.gone) == ({}, True)
+
+
+def test_what_came_from_a_twin_that_went_goes_with_the_other(
+    docs: Path,
+    secret: Path,
+    entry: Entry,
+    run: Go,
+    entries: Entries,
+    index: Index,
+    settings: Settings,
+    collection: Docs,
+) -> None:
+    twin = docs / "twin.txt"
+    shutil.copy2(secret, twin)
+    run(docs)
+    index.ledger.record_feedback(
+        collection="docs",
+        question="?",
+        answer={"text": SENTENCE},
+        thumb=1,
+        origins=[Origin(entry.source, entry.sha256)],
+    )
+    secret.unlink()
+    run(docs)
+    assert len(index.ledger.feedback()) == 1  # its content is still there
+    write(docs, twin="Something else.")
+    run(docs)
+    delete(index, collection(), [entries()["twin.txt"]], settings)
+    assert index.ledger.feedback() == []
+
+
+def test_a_warning_that_named_it_is_no_trace(
+    secret: Path,
+    entry: Entry,
+    run: Go,
+    index: Index,
+    settings: Settings,
+    collection: Docs,
+    ask: Ask,
+) -> None:
+    secret.unlink()
+    (warning,) = run(secret).report.warnings
+    assert str(secret) in warning
+    delete(index, collection(), [entry], settings)
+    told = ask(secret)
+    assert (found(told), told.gone) == ({}, True)
+
+
 # What explains a trace
 
 

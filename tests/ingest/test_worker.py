@@ -320,6 +320,62 @@ def test_a_long_text_is_counted_piecemeal(embedder_folder: Path) -> None:
     assert len(longest) < 8
 
 
+class Given:
+    """The child's end of a pipe: jobs to give out, and what was said."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.jobs = list(jobs)
+        self.said: list[bytes] = []
+
+    def recv(self) -> Job:
+        if not self.jobs:
+            raise EOFError
+        return self.jobs.pop(0)
+
+    def send_bytes(self, message: bytes) -> None:
+        self.said.append(message)
+
+
+@pytest.mark.parametrize("statm", ["/proc/self/statm", "/nowhere/statm"])
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_where_memory_cannot_be_limited_files_are_read_without_a_limit(
+    tmp_path: Path,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    statm: str,
+    error: type[Exception],
+) -> None:
+    """As on macOS, which has no /proc and refuses the limit."""
+
+    def refuse(*_: Any) -> None:
+        raise error("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(worker, "_STATM", Path(statm))
+    monkeypatch.setattr(worker.resource, "setrlimit", refuse)
+    monkeypatch.setattr(worker, "_confine", lambda: None)
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    (tmp_path / "a.txt").write_text("The fee is 5 euros.")
+    given = Given(job(tmp_path / "a.txt"))
+    worker._serve(given, recipe)  # type: ignore[arg-type]
+    alive, message = given.said[0], given.said[-1]
+    assert alive == worker._ALIVE
+    assert isinstance(unpack(message, job(tmp_path / "a.txt"), recipe), Draft)
+    worker.limit_memory(1_000)  # as for the picture of a page
+
+
+def test_memory_is_limited_on_top_of_what_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[int, int]] = []
+    (tmp_path / "statm").write_text("5000 200 100 1 0 300 0\n")
+    page = os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(worker, "_STATM", tmp_path / "statm")
+    monkeypatch.setattr(worker.resource, "setrlimit", lambda _, most: limits.append(most))
+    worker.limit_memory(1_000 * page)
+    worker.limit_memory(1_000 * page, including_used=True)
+    assert limits == [(6_000 * page, 6_000 * page), (5_800 * page, 5_800 * page)]
+
+
 def test_signs_of_life_are_not_sent_all_the_time() -> None:
     ours, theirs = multiprocessing.Pipe()
     pulse = worker._Pulse(theirs)

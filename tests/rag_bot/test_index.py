@@ -1207,6 +1207,31 @@ def test_what_was_deleted_since_the_backup_stays_deleted(
         assert traces(settings.data_dir, wanted) == []
 
 
+def test_what_a_backup_caught_before_it_was_shown_and_was_deleted_since_stays_deleted(
+    settings: Settings, tmp_path: Path, fill: Fill, prepare: Prepare
+) -> None:
+    embedder = DenseEmbedder()
+    with Index(settings.data_dir) as index:
+        docs = index.make_collection("docs", "f1")
+        index.add(docs, [prepare(docs, embedder, "/kept.txt", "Kept.")])
+        late = prepare(docs, embedder, "/late.txt", secret("late", 20))
+        index.catalogue.write_pending(docs, [late])
+        index.backup(tmp_path / "backup")
+        index.finish(docs)
+        gone = [entry(index, docs, "/late.txt")]
+        index.remove(docs, gone, forget=gone, keep_out=gone)
+        index.compact(docs)
+        index.restore(tmp_path / "backup")
+        index.finish(docs)
+        assert sources(index, docs) == ["/kept.txt"]
+        assert index.differences(docs) == []
+        assert not index.owes(docs)
+        wanted = {k: v for k, v in needles(late).items() if k not in ("path", "hash")}
+        assert traces(settings.data_dir, wanted) == []
+    with Index(settings.data_dir) as index:
+        assert sources(index, docs) == ["/kept.txt"]
+
+
 def test_a_restore_without_room_leaves_the_old_state_answering(
     index: Index,
     tmp_path: Path,

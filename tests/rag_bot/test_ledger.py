@@ -211,6 +211,43 @@ def test_reports_and_rejections_lose_a_deleted_documents_name(ledger: Ledger) ->
     assert list(ledger.rejections("docs")) == ["/b.txt"]
 
 
+def test_warnings_that_name_a_deleted_document_go(ledger: Ledger) -> None:
+    named, other = "/a.txt is not there: 1 of 1 documents would go", "2 of 4 documents would go"
+    report = {"files": [], "warnings": [named, other], "failed": 0}
+    ledger.end_run(ledger.begin_run("docs", "ingest"), "in part", report)
+    ledger.erase("docs", A, twin_lives=False)
+    assert [each.report for each in ledger.runs()] == [{**report, "warnings": [other]}]
+
+
+# Renaming
+
+
+def test_what_was_made_from_a_renamed_document_goes_with_its_later_versions(
+    ledger: Ledger,
+) -> None:
+    feedback(ledger, "of a?", A)
+    feedback(ledger, "of b?", B)
+    feedback(ledger, "elsewhere?", A, collection="other")
+    ledger.record_lineage("example", "e1", "docs", [A], "/rows.jsonl")
+    ledger.rename("docs", {"/a.txt": "/new.txt", "/nobody.txt": "/else.txt"})
+    assert ledger.origins("feedback", "1") == [Origin("/new.txt", "hash-a")]
+    assert ledger.origins("feedback", "3") == [A]
+    ledger.erase("docs", Origin("/new.txt", "hash-edited"), twin_lives=False)
+    assert questions(ledger) == ["of b?", "elsewhere?"]
+    assert ledger.made(marked=True) == [Made("example", "e1", "/rows.jsonl", True)]
+
+
+def test_reports_name_a_renamed_document_by_its_new_path(ledger: Ledger) -> None:
+    files = [{"path": "/a.txt", "reason": "empty"}, {"path": "/b.txt", "reason": "empty"}]
+    for name in ("docs", "other"):
+        ledger.end_run(ledger.begin_run(name, "ingest"), "in part", {"files": files, "failed": 2})
+    ledger.begin_run("docs", "ingest")
+    ledger.rename("docs", {"/a.txt": "/new.txt"})
+    named = [[each["path"] for each in run.report.get("files", ())] for run in ledger.runs()]
+    assert named == [[], ["/a.txt", "/b.txt"], ["/new.txt", "/b.txt"]]
+    assert ledger.runs()[2].report["failed"] == 2
+
+
 # Feedback
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ingest.lineage import COPIES
@@ -19,7 +20,7 @@ from rag_bot.embed import Embedder
 from rag_bot.errors import IndexBusy, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import CATALOGUE, Index, fingerprint
-from rag_bot.ledger import Ledger
+from rag_bot.ledger import Ledger, LineageKind, Origin
 from rag_bot.loading import once
 from rag_bot.read import Reader
 
@@ -28,6 +29,8 @@ SHIPPED = Path(__file__).parent / "data" / "examples.jsonl"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 Watch = Callable[[Iterator[Progress | Report]], Report]
+MadeFrom = Mapping[str, Sequence[Origin]]
+"""By its path, which of the user's documents one was made from that is none of them itself."""
 
 
 class Engines(NamedTuple):
@@ -55,16 +58,24 @@ def over(
     watch: Watch,
     folder: Path | None = None,
     prepare: Callable[[Index], None] = lambda _: None,
+    made_from: MadeFrom = MappingProxyType({}),
 ) -> Iterator[Pipeline]:
     """A pipeline over these files and folders, in an index that is kept for the next time.
 
     `folder` says where it is kept; otherwise it is among the data directory's copies, apart for
-    other settings, and goes with the first document that is deleted.
+    other settings, and goes with the first document that is deleted. What is evaluated here the
+    user's own ledger knows first: a deletion there takes the rows out, wherever a run was killed.
     `prepare` is called with the index before the documents are read.
     Raises UsageError where there is nothing to index.
     """
     place = folder or _kept(docs, settings)
     with Index(place) as index:
+        copy = _Copy(index.ledger, settings, made_from)
+        if place.resolve() != settings.data_dir.resolve():
+            index.ledger = copy
+        # One kept elsewhere outlives a deletion: what it knows may be gone, and is not told again.
+        if not folder:
+            copy.tell()
         prepare(index)
         # It is a copy of the documents, made for this: whatever went from them may go here.
         options = PLAIN._replace(allow_removal=True)
@@ -75,7 +86,7 @@ def over(
             yield Pipeline(settings, index, *loaded)
         finally:
             if not folder:
-                _tell(index.ledger, settings)
+                copy.tell()
 
 
 @contextmanager
@@ -95,18 +106,50 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
             database.close()
 
 
-def _tell(copy: Ledger, settings: Settings) -> None:
-    """Have the user's own ledger know the rows made of a copy: a deletion there takes them out."""
-    if not (settings.data_dir / CATALOGUE).is_file():
-        return
-    with ledger(settings) as own:
-        known = {(each.item, each.location) for each in own.made()}
-        for made in copy.made(marked=False):
-            if made.kind == "evaluation" and (made.item, made.location) not in known:
-                origins = copy.origins(made.kind, made.item)
-                own.record_lineage(
-                    made.kind, made.item, settings.collection, origins, made.location
-                )
+class _Copy(Ledger):
+    """The ledger of a copy. Of evaluation rows the user's own is told before it."""
+
+    def __init__(self, copy: Ledger, settings: Settings, made_from: MadeFrom) -> None:
+        super().__init__(copy._db)
+        self._settings, self._made_from = settings, made_from
+
+    def record_lineage(
+        self,
+        kind: LineageKind,
+        item: str,
+        collection: str,
+        origins: Iterable[Origin],
+        location: str = "",
+    ) -> None:
+        origins = tuple(origins)
+        file = self._settings.data_dir / CATALOGUE
+        if kind == "evaluation" and file.is_file():
+            # Not through an index: it would be locked all the time, or opened for every row.
+            with closing(Database(file)) as own:
+                Ledger(own).record_lineage(kind, item, collection, self._users(origins), location)
+        super().record_lineage(kind, item, collection, origins, location)
+
+    def tell(self) -> None:
+        """Tell the user's ledger what it does not know yet.
+
+        That is what was made before it was there, or by a version that told it at the end. Its
+        index is opened and sealed with that, unless a server owns it: it was written to beside it.
+        """
+        rows = [each for each in self.made(marked=False) if each.kind == "evaluation"]
+        if not rows or not (self._settings.data_dir / CATALOGUE).is_file():
+            return
+        with ledger(self._settings) as own:
+            known = {(each.item, each.location) for each in own.made()}
+            for made in rows:
+                if (made.item, made.location) not in known:
+                    origins = self._users(self.origins(made.kind, made.item))
+                    own.record_lineage(
+                        made.kind, made.item, self._settings.collection, origins, made.location
+                    )
+
+    def _users(self, origins: Iterable[Origin]) -> list[Origin]:
+        """The user's documents that these are, or were made from."""
+        return [own for each in origins for own in self._made_from.get(each.source, (each,))]
 
 
 def pages(pipeline: Pipeline) -> dict[str, list[str]]:

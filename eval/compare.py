@@ -81,7 +81,15 @@ def differences(
     for name, overall in score.OVERALL.items():
         if names is not None and name not in names:
             continue
-        difference = bootstrap.paired_of(overall.value, facts[0], facts[1], clusters, seed=seed)
+        difference = bootstrap.paired_of(
+            overall.value,
+            facts[0],
+            facts[1],
+            clusters,
+            counts=overall.counts,
+            in_both=overall.in_both,
+            seed=seed,
+        )
         if difference is not None:
             found[name] = difference
     return found

@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 def failure(row: Row) -> Failure | None:
     """Why the answer of a row is wrong; None for a right one and for what was not scored."""
-    if row.error or not row.answered:
+    if row.error or not row.answered or not score.can_be_scored(row):
         return None
     if not row.case.answerable:
         return None if row.abstained else Failure(Cause.SHOULD_ABSTAIN, None)
@@ -68,9 +68,9 @@ def _lost(row: Row) -> Cause:
             return Cause.NOT_PARSED
         if _on(ref, row.sources):
             continue
-        if _rank(row, ref) is None:
-            return Cause.NOT_RETRIEVED
-        return Cause.CUT if _on(ref, row.cut) else Cause.RANKED_LOW
+        if _on(ref, row.cut):
+            return Cause.CUT
+        return Cause.NOT_RETRIEVED if _rank(row, ref) is None else Cause.RANKED_LOW
     return Cause.WRONG_ABSTENTION if row.abstained else Cause.WRONG_GENERATION
 
 

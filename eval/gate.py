@@ -90,6 +90,8 @@ def gate(
 ) -> list[Finding]:
     """Each guard's finding, the worst first. The gate is open if all have passed.
 
+    It stays shut where nothing could be measured, or came out as no number.
+
     Raises UsageError when the runs are not of the same cases.
     """
     first = {row.case.id: row for row in baseline}
@@ -116,7 +118,7 @@ def gate(
             Finding(
                 guard.metric,
                 guard.margin,
-                passed=not low > guard.margin,
+                passed=low <= guard.margin,  # nor with NaN
                 loss=sign * difference.mean,
                 low=low,
                 high=high,
@@ -124,6 +126,9 @@ def gate(
                 cases=difference.n,
             )
         )
+    if not found and all(each.passed for each in findings):
+        said = "nothing that is guarded could be measured on a case that ran in both"
+        findings.append(Finding("guards", 0.0, False, said=said))
     return sorted(findings, key=lambda each: (each.passed, each.margin - each.low))
 
 

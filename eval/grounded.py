@@ -17,6 +17,7 @@ run goes on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import sys
@@ -263,7 +264,7 @@ def rows_of(
                     known[each.id] = text
                     row = dict(zip(_KEY, keys[each.id], strict=True), text=text)
                     stream.write(json.dumps(row) + "\n")
-                stream.flush()
+                    stream.flush()
                 print(f"\r{system}: {len(known)} written", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
     rows = []
@@ -286,10 +287,18 @@ def _key(asked: Asked, system: str, generator: Generator) -> tuple[str, str, str
 
 
 def _kept(file: Path) -> dict[tuple[str, ...], str]:
+    """What stands in a file. A last line that a kill cut short is taken out of it."""
     if not file.is_file():
         return {}
-    with file.open(encoding="utf-8") as stream:
-        return {tuple(map(row.get, _KEY)): row["text"] for row in map(json.loads, stream)}
+    *lines, last = file.read_bytes().split(b"\n")  # a kill may cut within a letter
+    rows = [json.loads(line) for line in lines if line.strip()]
+    if last:
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(last))
+        new = file.with_name(file.name + ".new")
+        new.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        new.replace(file)
+    return {tuple(map(row.get, _KEY)): row["text"] for row in rows}
 
 
 def _alike(asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:

@@ -187,8 +187,10 @@ def _percent(share: float) -> str:
 
 
 def _unless_asked(rows: Sequence[Row], otherwise: str) -> str:
-    asked = any(row.answered for row in rows)
-    return otherwise if asked else "this run searched only, and asked for no answers"
+    asked = [row for row in rows if row.answered]
+    if not asked:
+        return "this run searched only, and asked for no answers"
+    return otherwise if any(map(score.can_be_scored, asked)) else "no case has a reference"
 
 
 def _plot(
@@ -278,10 +280,7 @@ def _retrieval(rows: Sequence[Row]) -> _Drawn | None:
 
 
 def _risk_coverage(rows: Sequence[Row]) -> _Drawn | None:
-    asked = [row for row in rows if row.answered]
-    points = risk_coverage.curve(
-        [risk_coverage.Case(row.confidence, score.correct(row), not row.abstained) for row in asked]
-    )
+    points = risk_coverage.curve(score.selective([score.fact(row) for row in rows]))
     if not points:
         return None
     figure, axes = _axes()
@@ -321,13 +320,7 @@ def _risk_coverage(rows: Sequence[Row]) -> _Drawn | None:
 
 
 def _reliability(rows: Sequence[Row]) -> _Drawn | None:
-    bins = calibration.reliability(
-        [
-            calibration.Judged(row.confidence, score.correct(row))
-            for row in rows
-            if row.answered and not row.abstained
-        ]
-    )
+    bins = calibration.reliability(score.committed([score.fact(row) for row in rows]))
     if not bins:
         return None
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")

@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     WRONG = "wrong"
     RIGHTLY_ABSTAINED = "abstained, rightly"
     WRONGLY_ABSTAINED = "abstained, wrongly"
+    NOT_SCORED = "not scored: no reference"
     FAILED = "failed"
     FOUND = "found"
     MISSED = "missed"
@@ -174,6 +175,8 @@ def outcome(row: Row) -> Outcome:
     """How a case went."""
     if row.error:
         return Outcome.FAILED
+    if row.answered and not score.can_be_scored(row):
+        return Outcome.NOT_SCORED
     if row.answered:
         right = score.correct(row)
         if row.abstained:
@@ -259,7 +262,7 @@ def to_markdown(record: Record, rows: Sequence[Row], found: Scores) -> str:
             ],
         )
         lines.append("")
-    if any(row.answered for row in rows):
+    if any(row.answered and score.can_be_scored(row) for row in rows):
         lines += ["## Why answers are wrong", ""]
         causes = plots.causes(rows)
         if any(causes.values()):

@@ -1,16 +1,19 @@
 """How much is lost when questions are asked badly, or documents mislead?
 
 Each disturbance of `eval.disturb` is a run of its own, held against one clean run of the same
-cases. A folder for each keeps what was run.
+cases. A folder for each keeps what was run; disturbed documents lie among the data directory's
+copies, and go with the first document that is deleted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import fmean
 
 from eval import bench, disturb, run
@@ -21,9 +24,13 @@ from eval.disturb import Disturbed, Share
 from eval.metrics.bootstrap import Difference
 from eval.rows import Row
 from eval.score import PER_CASE, higher_is_better
+from ingest import files
+from ingest.lineage import COPIES
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
+from rag_bot.index import fingerprint
 from rag_bot.jsonable import jsonable
+from rag_bot.ledger import Origin
 
 CLEAN = "clean"
 MEASURED = (
@@ -77,6 +84,7 @@ def suite(
     with bench.over([docs], settings, loaded, watch) as pipeline:
         texts = {name: "\f".join(pages) for name, pages in bench.pages(pipeline).items()}
         made = [disturb.disturb(name, cases, texts, seed) for name in names]
+        origins = _origins(pipeline)
         yield from _asked(pipeline, cases, folder / CLEAN, answers, clean)
         for each in made:
             if not each.extra and not each.changed:
@@ -85,11 +93,12 @@ def suite(
                 yield result(each, clean, rows)
     for each in made:
         if each.extra or each.changed:
-            place = folder / each.name
-            _lay_out(docs, each, place / "docs")
-            with bench.over([place / "docs"], settings, loaded, watch, place / "index") as pipeline:
+            place = _place(folder, settings) / each.name
+            copied = _lay_out(docs, each, place, settings.data_dir)
+            made_from = _made_from(each, place, copied, origins, texts)
+            with bench.over([place], settings, loaded, watch, made_from=made_from) as pipeline:
                 rows = []
-                yield from _asked(pipeline, each.cases, place, answers, rows)
+                yield from _asked(pipeline, each.cases, folder / each.name, answers, rows)
                 yield result(each, clean, rows)
 
 
@@ -179,16 +188,87 @@ def _asked(
         yield step
 
 
-def _lay_out(docs: Path, disturbed: Disturbed, folder: Path) -> None:
-    """The documents as they are, with what the disturbance adds or changes."""
+def _place(folder: Path, settings: Settings) -> Path:
+    """Where the disturbed documents of the runs in a folder lie."""
+    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return settings.data_dir.resolve() / COPIES / "disturbed" / key
+
+
+def _lay_out(docs: Path, disturbed: Disturbed, folder: Path, data_dir: Path) -> dict[str, str]:
+    """The documents as they are, with what the disturbance adds or changes, and nothing else.
+
+    Taken is what `ingest` reads. Returns the path that each copy is of, by its own. A kill leaves
+    no document in part.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for source in docs.rglob("*") if docs.is_dir() else [docs]:
-        target = folder / (source.relative_to(docs) if docs.is_dir() else source.name)
-        if source.is_file() and source.name not in disturbed.changed:
+    new = folder.with_name(folder.name + ".new")
+    root = files.resolve(docs)
+    copied: dict[str, str] = {}
+    for each in files.scan(root, data_dir.resolve()):
+        if not isinstance(each, files.Found) or each.path.name in disturbed.changed:
+            continue
+        target = folder / (each.path.relative_to(root) if root.is_dir() else each.path.name)
+        copied[files.name(target)] = each.source
+        if not _is_copy(target, each):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                shutil.copy2(source, target)
-    for name, text in {**disturbed.extra, **disturbed.changed}.items():
-        file = folder / name
-        if not file.exists() or file.read_text("utf-8") != text:
-            file.write_text(text, "utf-8")
+            shutil.copy2(each.path, new)
+            new.replace(target)
+    written = {**disturbed.extra, **disturbed.changed}
+    for called, text in written.items():
+        file, data = folder / called, text.encode("utf-8")
+        if not file.is_file() or file.read_bytes() != data:
+            new.write_bytes(data)
+            new.replace(file)
+    wanted = {*copied, *(files.name(folder / called) for called in written)}
+    for file in [file for file in folder.rglob("*") if file.is_file()]:
+        if files.name(file) not in wanted:
+            file.unlink()
+    return copied
+
+
+def _is_copy(target: Path, found: files.Found) -> bool:
+    """Whether a file was copied before, and has not changed since."""
+    if not target.is_file():
+        return False
+    status = target.stat()
+    return (status.st_size, status.st_mtime_ns) == (found.size, found.mtime_ns)
+
+
+# Whose text the disturbed documents hold
+
+
+def _origins(pipeline: Pipeline) -> list[Origin]:
+    index, settings = pipeline.index, pipeline.settings
+    held = index.collection(settings.collection, fingerprint(settings))
+    return [Origin(each.source, each.sha256) for each in index.catalogue.entries(held)]
+
+
+def _made_from(
+    disturbed: Disturbed,
+    folder: Path,
+    copied: Mapping[str, str],
+    origins: Sequence[Origin],
+    texts: Mapping[str, str],
+) -> dict[str, list[Origin]]:
+    """The user's documents that each disturbed one holds text of, by its path."""
+    by_path = {each.source: each for each in origins}
+    found = {path: [by_path[of]] for path, of in copied.items() if of in by_path}
+    added = {called: _runs(text) for called, text in disturbed.extra.items()}
+    sources: dict[str, set[str]] = {called: set() for called in added}
+    sources |= {called: {called} for called in disturbed.changed}
+    for known, text in texts.items() if added else ():
+        runs = _runs(text)
+        for called, its in added.items():
+            if not its.isdisjoint(runs):
+                sources[called].add(known)
+    for called, names in sources.items():
+        mine = [each for each in origins if PurePath(each.source).name in names]
+        found[files.name(folder / called)] = mine
+    return found
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    """Six words in a row, whatever the numbers among them: a disturbance changes these."""
+    words = re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.casefold())
+    plain = ["0" if word[0].isdigit() else word for word in words]
+    return set(zip(*(plain[start:] for start in range(6)), strict=False))

@@ -247,6 +247,7 @@ def _asked(
 ) -> Row:
     begun = time.perf_counter()
     missing = places.missing(case)
+    places.quoted(case)
     try:
         row = (
             _answered(plan, pipeline, collection, places, case)
@@ -310,8 +311,11 @@ def _answered(
     generator = pipeline.generator()
     markers = {source.marker for source in answer.sources}
     nll = None
-    # An answer in parts had a prompt for each: what stands here is of one prompt.
+    # An answer in parts had a prompt for each: what stands here is of one prompt. One about many
+    # documents, and an abstention without asking, had none.
     whole = not answer.parts
+    # Which sources were for a part that was not prompted is not told.
+    prompted = bool(answer.model_id) and not answer.unanswered
     if whole and plan.perplexity and case.references and isinstance(generator, Scoring):
         nll = generator.nll(prompt.build(answer.query, answer.sources), case.references[0])
     return Row(
@@ -319,7 +323,9 @@ def _answered(
         query=answer.query,
         ranking=tuple(map(places.hit, ranking)),
         sources=tuple(map(places.shown, answer.sources)),
-        cut=tuple(places.shown(each) for each in retrieved if each.marker not in markers),
+        cut=tuple(
+            places.shown(each) for each in retrieved if prompted and each.marker not in markers
+        ),
         prompt_sha256=(
             prompt_hash(prompt.build(answer.query, answer.sources))
             if answer.model_id and whole
@@ -383,6 +389,12 @@ class _Places:
         self._taken.add(source.chunk.document_id)
         hit = self.hit(source)
         return Shown(source.marker, hit.chunk_id, hit.document, hit.page, hit.score, source.excerpt)
+
+    def quoted(self, case: GoldenCase) -> None:
+        """A row holds its case, and with it what that quotes of its pages."""
+        for ref in case.relevant:
+            if ref.quote:
+                self._taken.update(self._ids.get(ref.document, ()))
 
     def verbatim(self, document_id: str, page: int, quote: str) -> bool:
         """Whether a quote stands on a page, letter for letter."""

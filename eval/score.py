@@ -57,11 +57,17 @@ class Metric(NamedTuple):
 
 
 class Overall(NamedTuple):
-    """A figure of many cases together: None where there are none that it applies to."""
+    """A figure of many cases together: None where there are none that it applies to.
+
+    `counts` says whether it is about a case. Where a comparison must have it be so in both runs
+    (`in_both`), what a case is worth depends on the case alone, and not on what was answered.
+    """
 
     value: Callable[[Sequence[Fact]], float | None]
+    counts: Callable[[Fact], bool]
     about: str
     higher_is_better: bool = True
+    in_both: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,11 @@ def _paragraphs(row: Row) -> list[tuple[str, re.Match[str] | None]]:
 def needed(row: Row) -> tuple[tuple[str, ...], ...]:
     """The facts that a right answer tells, each in its accepted wordings."""
     return row.case.nuggets or (row.case.references,)
+
+
+def can_be_scored(row: Row) -> bool:
+    """Whether a right answer is known: a reference, facts, or to abstain."""
+    return bool(row.case.references or row.case.nuggets) or not row.case.answerable
 
 
 def correct(row: Row) -> bool:
@@ -310,6 +321,7 @@ class Fact(NamedTuple):
     answered: bool
     abstained: bool
     answerable: bool
+    scored: bool
     correct: bool
     confidence: float
     nll: float | None
@@ -321,6 +333,7 @@ def fact(row: Row) -> Fact:
         row.answered,
         row.abstained,
         row.case.answerable,
+        row.answered and can_be_scored(row),
         row.answered and correct(row),
         row.confidence,
         row.reference_nll,
@@ -332,17 +345,17 @@ def selective(facts: Sequence[Fact]) -> list[risk_coverage.Case]:
     return [
         risk_coverage.Case(each.confidence, each.correct, not each.abstained)
         for each in facts
-        if each.answered
+        if each.scored
     ]
 
 
 def committed(facts: Sequence[Fact]) -> list[Judged]:
     """Of the answers given, the confidence and whether it was right to be."""
-    return [
-        Judged(each.confidence, each.correct)
-        for each in facts
-        if each.answered and not each.abstained
-    ]
+    return [Judged(each.confidence, each.correct) for each in facts if _committed(each)]
+
+
+def _committed(each: Fact) -> bool:
+    return each.scored and not each.abstained
 
 
 def _abstention(facts: Sequence[Fact]) -> Abstention:
@@ -362,32 +375,51 @@ def _perplexity(facts: Sequence[Fact]) -> float | None:
 OVERALL: dict[str, Overall] = {
     # Not of each case: in which cases there are abstentions is what it is about.
     "abstention_precision": Overall(
-        lambda facts: _abstention(facts).precision, "unanswerable of the abstentions"
+        lambda facts: _abstention(facts).precision,
+        lambda each: each.answered and each.abstained,
+        "unanswerable of the abstentions",
     ),
     "abstention_F1": Overall(
-        lambda facts: _abstention(facts).f1, "of precision and recall of abstaining"
+        lambda facts: _abstention(facts).f1,
+        lambda each: each.answered,
+        "of precision and recall of abstaining",
     ),
     "AURC": Overall(
         lambda facts: risk_coverage.aurc(selective(facts)),
+        lambda each: each.scored,
         "area under the risk–coverage curve",
         False,
     ),
     "coverage@80": Overall(
         lambda facts: risk_coverage.coverage_at(selective(facts), 0.8),
+        lambda each: each.scored,
         "largest share answered with 80 % right",
     ),
     "coverage@90": Overall(
         lambda facts: risk_coverage.coverage_at(selective(facts), 0.9),
+        lambda each: each.scored,
         "largest share answered with 90 % right",
     ),
     "ECE": Overall(
-        lambda facts: calibration.ece(committed(facts)), "expected calibration error", False
+        lambda facts: calibration.ece(committed(facts)),
+        _committed,
+        "expected calibration error",
+        False,
     ),
     "Brier": Overall(
-        lambda facts: calibration.brier(committed(facts)), "squared error of the confidence", False
+        lambda facts: calibration.brier(committed(facts)),
+        _committed,
+        "squared error of the confidence",
+        False,
     ),
-    "confidence_AUROC": Overall(_confidence_auroc, "right answers are the surer ones"),
-    "perplexity": Overall(_perplexity, "of the reference answers", False),
+    "confidence_AUROC": Overall(_confidence_auroc, _committed, "right answers are the surer ones"),
+    "perplexity": Overall(
+        _perplexity,
+        lambda each: each.nll is not None,
+        "of the reference answers",
+        False,
+        in_both=True,
+    ),
 }
 
 SLICED = (
@@ -461,7 +493,9 @@ def _overall(rows: Sequence[Row], seed: int) -> dict[str, Estimate]:
     facts = [fact(row) for row in rows]
     found: dict[str, Estimate] = {}
     for name, metric in OVERALL.items():
-        estimate = bootstrap.interval_of(metric.value, facts, clusters, seed=seed)
+        estimate = bootstrap.interval_of(
+            metric.value, facts, clusters, counts=metric.counts, seed=seed
+        )
         if estimate is not None:
             found[name] = estimate
     return found

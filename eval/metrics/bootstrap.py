@@ -109,19 +109,21 @@ def interval_of(
     cases: Sequence[T],
     clusters: Sequence[str],
     *,
+    counts: Callable[[T], bool] = lambda _: True,
     seed: int = 0,
     rounds: int = SET_ROUNDS,
 ) -> Estimate | None:
     """Of what is no mean over cases: an F1, an area. Rounds where it is None are left out.
 
-    None if it is None of the cases themselves.
+    `counts` says which cases it is about, for n: the others are drawn all the same, for how many
+    it is about is chance too. None if it is None of the cases themselves.
     """
     whole = statistic(cases)
     if whole is None:
         return None
     drawn = _resampled(statistic, cases, clusters, seed, rounds, whole)
     low, high = _percentiles(drawn)
-    return Estimate(whole, low, high, len(cases))
+    return Estimate(whole, low, high, sum(map(counts, cases)))
 
 
 def paired_of(
@@ -130,15 +132,22 @@ def paired_of(
     b: Sequence[T],
     clusters: Sequence[str],
     *,
+    counts: Callable[[T], bool] = lambda _: True,
+    in_both: bool = False,
     seed: int = 0,
     rounds: int = SET_ROUNDS,
 ) -> Difference | None:
     """The same for `statistic of b - statistic of a`: the same cases in the same order.
 
-    None if either is None of the cases themselves.
+    It is about a case that `counts` on either side; with `in_both`, those that count on one side
+    alone are left out. None if either is None of the cases themselves.
     """
 
+    def about(pair: tuple[T, T]) -> bool:
+        return (all if in_both else any)(map(counts, pair))
+
     def change(drawn: Sequence[tuple[T, T]]) -> float | None:
+        drawn = [pair for pair in drawn if about(pair)] if in_both else drawn
         before = statistic([first for first, _ in drawn])
         after = statistic([second for _, second in drawn])
         return None if before is None or after is None else after - before
@@ -148,7 +157,7 @@ def paired_of(
     if whole is None:
         return None
     drawn = _resampled(change, pairs, clusters, seed, rounds, whole)
-    return _difference(whole, drawn, len(pairs))
+    return _difference(whole, drawn, sum(map(about, pairs)))
 
 
 def _kept(values: Iterable[tuple[float | None, str]]) -> tuple[Floats, list[str]]:

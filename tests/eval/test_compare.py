@@ -133,6 +133,17 @@ def test_runs_without_a_common_case_are_refused(run: Answered) -> None:
         assert "same golden set" in caught.value.remedy
 
 
+def test_the_perplexities_of_two_runs_are_of_the_cases_that_both_have(run: Answered) -> None:
+    """An answer in parts has none: the others' must not be held against fewer."""
+    before = run("28 days", "28 days", "28 days", reference_nll=1.0)
+    after = run("28 days", "28 days", "", reference_nll=1.0)
+    before[0] = replace(before[0], reference_nll=9.0)
+    after[0] = replace(after[0], reference_nll=None)
+    found = compare(before, after).metrics
+    assert (found["perplexity"].mean, found["perplexity"].n) == (0, 2)
+    assert found["ECE"].n == 3  # answers given in either
+
+
 def test_only_what_is_asked_for_is_worked_out(run: Answered) -> None:
     pairs = list(zip(run("28 days", "No."), run("No.", "No."), strict=True))
     assert differences(pairs, names=["accuracy", "ECE"]).keys() == {"accuracy", "ECE"}

@@ -27,6 +27,8 @@ FOUND = [TAX, PUMP, LEAVE]
         ("9 days", {"found": FOUND, "shown": [TAX]}, Cause.RANKED_LOW, 3),
         ("9 days", {"found": FOUND, "shown": [TAX], "cut": [PUMP]}, Cause.RANKED_LOW, 3),
         ("9 days", {"found": FOUND, "shown": [TAX], "cut": [PUMP, LEAVE]}, Cause.CUT, 3),
+        # What a part of the question found, the question as a whole may not.
+        ("9 days", {"found": [TAX], "shown": [TAX], "cut": [LEAVE]}, Cause.CUT, None),
         ("9 days", {"found": FOUND, "shown": FOUND}, Cause.WRONG_GENERATION, 3),
         ("", {"found": FOUND, "shown": FOUND}, Cause.WRONG_ABSTENTION, 3),
         ("", {"found": FOUND, "shown": [TAX]}, Cause.RANKED_LOW, 3),
@@ -67,6 +69,9 @@ def test_what_was_not_scored_has_not_failed(case: MakeCase, row: MakeRow) -> Non
     asked = case("a", LEAVE)
     assert failure(row(asked)) is None
     assert failure(replace(row(asked, "9 days"), error="RuntimeError: no")) is None
+    unknown = case("b", LEAVE, references=())
+    assert failure(row(unknown, "9 days", found=FOUND)) is None
+    assert failure(row(unknown, "", found=FOUND, shown=FOUND)) is None
 
 
 def test_the_first_page_that_was_lost_is_the_cause(case: MakeCase, row: MakeRow) -> None:

@@ -213,6 +213,19 @@ def test_when_every_case_fails_every_guard_does(run: Answered) -> None:
     assert set(failed(gate(run(SAME), after, ACCURACY))) == {"completed", "accuracy"}
 
 
+def test_where_nothing_could_be_measured_it_stays_shut(run: Answered) -> None:
+    broken = [Row(each.case, error="RuntimeError: no") for each in run(SAME)]
+    for after in (run(["a week"] * 60), broken):
+        assert failed(gate(broken, after, ACCURACY)) == ["guards"]
+
+
+def test_what_is_no_number_does_not_pass(run: Answered) -> None:
+    guarded = [Guard("perplexity", 0.1)]
+    before, after = run(SAME, reference_nll=1.0), run(SAME, reference_nll=math.nan)
+    assert failed(gate(before, before, guarded)) == []
+    assert failed(gate(before, after, guarded)) == ["perplexity"]
+
+
 def test_the_worst_comes_first(run: Answered) -> None:
     worse = ["9 days" if n % 3 == 0 else "28 days" for n in range(60)]
     after = run(worse, cited=[("x.txt", 1, True)], confidence=0.5)

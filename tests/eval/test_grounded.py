@@ -61,6 +61,40 @@ def test_a_killed_run_goes_on_and_an_unlikely_question_is_not_answered(tmp_path:
     assert [row.words for row in reader] == ["in 1066", ""]
 
 
+@pytest.mark.parametrize("lost", [1, 9, 60])
+def test_a_line_that_a_kill_cut_short_is_asked_again(tmp_path: Path, lost: int) -> None:
+    """Of the last line, its line feed alone may be lost, or more."""
+    both = [asked("a", 0.9), asked("b", 0.9)]
+    file = tmp_path / "adapter.jsonl"
+    grounded.rows_of("adapter", both, Scripted("Zürich [1]"), file, threshold=0.5)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-lost])
+    again = Scripted("Zürich [1]")
+    rows = grounded.rows_of("adapter", both, again, file, threshold=0.5)
+    assert [row.words for row in rows] == ["Zürich", "Zürich"]
+    assert len(again.prompts) == (lost > 1)
+    assert file.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_every_line_is_on_disk_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "adapter.jsonl"
+    seen: list[list[str]] = []
+    dumps = json.dumps
+
+    def dumped(row: object) -> str:
+        seen.append(file.read_text("utf-8").splitlines())
+        return dumps(row)
+
+    monkeypatch.setattr("eval.grounded.json.dumps", dumped)
+    monkeypatch.setattr(grounded, "prompt_hash", lambda messages: "")
+    both = [asked("a", 0.9), asked("b", 0.9)]
+    grounded.rows_of("adapter", both, Scripted("1066 [1]"), file, threshold=0.5)
+    assert [len(each) for each in seen] == [0, 1]
+
+
 def test_in_use_the_readers_words_stand_where_the_model_declines(tmp_path: Path) -> None:
     both = [asked("a", 0.9), asked("b", 0.1)]
     file = tmp_path / "adapter.jsonl"

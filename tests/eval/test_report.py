@@ -88,6 +88,7 @@ RIGHTLY_ABSTAINED = row(
 WRONGLY_ABSTAINED = replace(RIGHTLY_ABSTAINED, case=case(4))
 FAILED = Row(case(5), error="ModelBroken: it gave no token", timings={"total": 60.0})
 ROWS = [RIGHT, WRONG, RIGHTLY_ABSTAINED, WRONGLY_ABSTAINED, FAILED]
+NOT_SCORED = row(7, case=replace(case(7), references=()), confidence=0.9)
 SEARCHED = row(6, answered=False, answer="", draft="", citations=(), verdicts=())
 
 
@@ -122,6 +123,8 @@ class Elements(HTMLParser):
         (WRONG, Outcome.WRONG),
         (RIGHTLY_ABSTAINED, Outcome.RIGHTLY_ABSTAINED),
         (WRONGLY_ABSTAINED, Outcome.WRONGLY_ABSTAINED),
+        (NOT_SCORED, Outcome.NOT_SCORED),
+        (replace(NOT_SCORED, answer="I found nothing.", abstained=True), Outcome.NOT_SCORED),
         (FAILED, Outcome.FAILED),
         (SEARCHED, Outcome.FOUND),
         (replace(SEARCHED, sources=()), Outcome.MISSED),
@@ -231,6 +234,20 @@ def test_a_run_that_only_searched_says_which_plots_are_left_out() -> None:
     assert text.count("<svg") == 2
     assert 'id="causes"' not in text
     assert "Why answers are wrong" not in markdown(rows)
+
+
+def test_what_can_not_be_scored_is_in_no_plot_of_right_and_wrong() -> None:
+    drawn = {each.title: each for each in plots.plots(ROWS)}
+    more = {each.title: each for each in plots.plots([*ROWS, NOT_SCORED])}
+    for title in ("Risk and coverage", "Reliability", "Why answers are wrong"):
+        assert more[title] == drawn[title]
+        assert drawn[title].svg
+    alone = {each.title: each for each in plots.plots([NOT_SCORED])}
+    for title in ("Risk and coverage", "Reliability", "Why answers are wrong"):
+        assert (alone[title].svg, alone[title].missing) == ("", "no case has a reference")
+    said = markdown([NOT_SCORED])
+    assert "| not scored: no reference | 1 |" in said
+    assert "No answer is wrong." not in said
 
 
 def test_a_run_in_which_every_case_failed_still_has_a_report() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -27,9 +28,10 @@ from rag_bot import config
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
 from rag_bot.config import Settings
+from rag_bot.database import Database
 from rag_bot.errors import ModelBroken, UsageError
 from rag_bot.index import CATALOGUE, Index, fingerprint
-from rag_bot.ledger import Origin
+from rag_bot.ledger import Ledger, Origin
 from rag_bot.types import Finished, Message
 from tests.conftest import drafts_here
 
@@ -264,6 +266,38 @@ def test_what_had_no_room_in_the_prompt_is_cut(
     assert shown + cut == [1, 2, 3, 4]
 
 
+def test_an_answer_about_many_documents_had_no_prompt_that_anything_is_cut_from(
+    pipeline: Make, knowing: Any, tmp_path: Path
+) -> None:
+    asked = GoldenCase(
+        "many", "Which documents mention leave?", ("leave.txt",), (PageRef("leave.txt", 2),)
+    )
+    plan = Plan(GoldenSet(tmp_path / "golden.jsonl", (asked,)))
+    many = rows(plan, pipeline(knowing(SAID)), tmp_path / "out")["many"]
+    assert many.answer
+    assert (many.model_id, many.prompt_sha256) == ("", "")
+    assert many.cut == ()
+
+
+@pytest.mark.parametrize("second", [BAR, VOLCANO])
+def test_of_an_answer_in_parts_what_is_cut_had_no_room_in_a_prompt(
+    pipeline: Make, knowing: Any, tmp_path: Path, second: str
+) -> None:
+    """A part that is not answered may not have been prompted: its sources were not cut."""
+
+    class Wordy(knowing):  # type: ignore[misc]
+        def count(self, text: str) -> int:
+            return 3 * len(text.split())
+
+    asked = GoldenCase("two", f"{DAYS} {second}", ("28 days",), (PageRef("leave.txt", 2),))
+    plan = Plan(GoldenSet(tmp_path / "golden.jsonl", (asked,)))
+    small = pipeline(Wordy(SAID), generation={"context_tokens": 100})
+    two = rows(plan, small, tmp_path / "out")["two"]
+    assert "28 days" in two.answer
+    assert len(two.sources) < 4
+    assert bool(two.cut) == (second == BAR)
+
+
 def test_retrieval_alone_needs_no_model(golden: GoldenSet, pipeline: Make, tmp_path: Path) -> None:
     whole = pipeline(None, retrieval={"top_k": 2})
     bare = Pipeline(whole.settings, whole.index, whole.embedder, never)
@@ -352,6 +386,24 @@ def test_a_row_goes_with_a_document_that_is_erased(
     assert "days" not in {row.case.id for row in kept}
     assert {"bar", "end", "built"} <= {row.case.id for row in kept}
     assert LEAVE not in (tmp_path / "out" / run.ROWS).read_text("utf-8")
+
+
+def test_a_row_goes_with_a_document_that_its_case_quotes(
+    pipeline: Make, knowing: Any, tmp_path: Path, index: Index
+) -> None:
+    asked = [
+        GoldenCase(quote or "plain", BAR, ("4.5 bar",), (PageRef("lease.txt", 1, quote),))
+        for quote in ("The rent is due", "")
+    ]
+    plan = Plan(GoldenSet(tmp_path / "golden.jsonl", tuple(asked)))
+    made = rows(plan, pipeline(knowing(SAID), retrieval={"top_k": 1}), tmp_path / "out")
+    assert {each.document for row in made.values() for each in row.sources} == {"pump.txt"}
+    docs = index.catalogue.collection("default")
+    assert docs
+    (lease,) = [each for each in index.catalogue.entries(docs) if "lease" in each.source]
+    index.ledger.erase("default", Origin(lease.source, lease.sha256), twin_lives=False)
+    assert take_out_rows(index.ledger) == []
+    assert [row.case.id for row in run.read(tmp_path / "out")[1]] == ["plain"]
 
 
 def test_no_row_is_written_before_it_is_known_what_it_was_made_of(
@@ -768,6 +820,60 @@ def test_a_deletion_reaches_the_copies_and_the_rows_made_of_them(
     text = (tmp_path / "out" / run.ROWS).read_text("utf-8")
     assert PUMP[:20] in text
     assert "31 March 2031. The rent" not in text
+
+
+def told(settings: Settings) -> set[str]:
+    """The rows that the user's own ledger knows."""
+    with closing(Database(settings.data_dir / CATALOGUE)) as own:
+        return {each.item for each in Ledger(own).made()}
+
+
+@pytest.mark.parametrize("kept", [None, "kept"])
+def test_the_users_ledger_knows_a_row_of_a_copy_before_it_is_written(
+    copied: tuple[Settings, Path],
+    word_embedder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: str | None,
+) -> None:
+    settings, docs = copied
+    plan = Plan(GoldenSet(tmp_path / "golden.jsonl", GOLDEN[1:2]), answers=False, check=False)
+    loaded = bench.Engines(lambda: word_embedder, never)
+    with bench.over([docs], settings, loaded, bench.quiet, settings.data_dir):
+        pass  # the user's own index
+    seen: list[set[str]] = []
+
+    def to_line(row: Row) -> str:
+        seen.append(told(settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.rows_, "to_line", to_line)
+    folder = tmp_path / kept if kept else None
+    with (
+        pytest.raises(KeyboardInterrupt),
+        bench.over([docs], settings, loaded, bench.quiet, folder) as pipeline,
+    ):
+        list(run.run(plan, pipeline, "default", tmp_path / "out"))
+    assert seen == [{"bar"}]
+
+
+def test_rows_made_before_there_was_a_ledger_to_tell_are_told_first_of_all(
+    copied: tuple[Settings, Path], word_embedder: Any, tmp_path: Path
+) -> None:
+    settings, docs = copied
+    plan = Plan(GoldenSet(tmp_path / "golden.jsonl", GOLDEN[1:2]), answers=False, check=False)
+    loaded = bench.Engines(lambda: word_embedder, never)
+    with bench.over([docs], settings, loaded, bench.quiet) as pipeline:
+        list(run.run(plan, pipeline, "default", tmp_path / "out"))
+    with bench.over([docs], settings, loaded, bench.quiet, settings.data_dir):
+        pass
+    assert told(settings) == set()
+    with bench.over([docs], settings, loaded, bench.quiet):
+        assert told(settings) == {"bar"}
+    with bench.over([docs], settings, loaded, bench.quiet):
+        pass
+    with closing(Database(settings.data_dir / CATALOGUE)) as own:
+        assert len(Ledger(own).origins("evaluation", "bar")) == 2, "once for each document shown"
 
 
 def test_a_copy_loses_a_document_and_stays(

@@ -264,6 +264,35 @@ def test_an_answerable_case_without_a_reference_has_no_figure_of_its_answer(
     assert score.PER_CASE[name].value(row(asked, "28 days")) is None
 
 
+def test_an_answer_that_nothing_is_known_of_is_in_no_figure_of_confidence(
+    five: dict[str, Row], scored: Scores, case: MakeCase, row: MakeRow
+) -> None:
+    said, silent = (
+        row(case(f"open{n}", ("leave.txt", 1), references=()), answer, confidence=0.99)
+        for n, answer in enumerate(("28 days", ""))
+    )
+    found = score.scores([*five.values(), said, silent]).metrics
+    for name in ("AURC", "coverage@80", "coverage@90", "ECE", "Brier", "confidence_AUROC"):
+        assert (found[name].mean, found[name].n) == (
+            pytest.approx(scored.metrics[name].mean),
+            scored.metrics[name].n,
+        ), name
+    assert not score.can_be_scored(said)
+    assert all(map(score.can_be_scored, five.values()))
+    facts = case("facts", ("leave.txt", 1), references=(), nuggets=(("28 days",),))
+    assert score.can_be_scored(row(facts, "28 days"))
+
+
+def test_figures_of_the_set_say_how_many_cases_they_are_about(scored: Scores) -> None:
+    assert {name: scored.metrics[name].n for name in score.OVERALL} == {
+        "abstention_precision": 2,
+        "abstention_F1": 5,
+        **dict.fromkeys(("AURC", "coverage@80", "coverage@90"), 5),
+        **dict.fromkeys(("ECE", "Brier", "confidence_AUROC"), 3),
+        "perplexity": 2,
+    }
+
+
 def test_a_right_page_is_cited_or_not_or_nothing_is(five: dict[str, Row]) -> None:
     assert score.cites_right_page(five["one"]) is True
     wrong = replace(five["two"], citations=five["two"].citations[1:])

@@ -204,6 +204,37 @@ def test_a_statistic_of_whole_sets_agrees_with_the_mean_it_could_have_been() -> 
     assert (better.mean, better.low, better.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
+def mean_of_some(values: Sequence[float | None]) -> float | None:
+    some = [value for value in values if value is not None]
+    return fmean(some) if some else None
+
+
+def is_some(value: float | None) -> bool:
+    return value is not None
+
+
+def test_n_is_how_many_cases_a_figure_of_a_set_is_about() -> None:
+    values = [1.0, None, 0.0, None]
+    found = interval_of(mean_of_some, values, list("abcd"), counts=is_some)
+    assert found
+    assert (found.mean, found.n) == (0.5, 2)
+    every = interval_of(mean_of_some, values, list("abcd"))
+    assert every == found._replace(n=4), "what is drawn is the same"
+
+
+def test_a_difference_is_about_what_counts_on_either_side_or_on_both() -> None:
+    a: list[float | None] = [1.0, None, 3.0, None]
+    b: list[float | None] = [2.0, 8.0, None, None]
+    either = paired_of(mean_of_some, a, b, list("abcd"), counts=is_some)
+    both = paired_of(mean_of_some, a, b, list("abcd"), counts=is_some, in_both=True)
+    assert either
+    assert (either.mean, either.n) == (3.0, 3)  # 5 against 2
+    assert both
+    assert (both.mean, both.n) == (1.0, 1)
+    none = paired_of(mean_of_some, a[:2], b[2:], list("ab"), counts=is_some, in_both=True)
+    assert none is None
+
+
 def test_rounds_without_a_value_are_left_out() -> None:
     def of_positives(cases: Sequence[float]) -> float | None:
         kept = [each for each in cases if each > 0]

@@ -23,7 +23,7 @@ from finetune.examples import QAExample, QASource, Split, of_source
 from finetune.spans import Lesson
 from rag_bot import context
 from rag_bot.answer import Pipeline
-from rag_bot.cite import parse
+from rag_bot.cite import parse, renumbered
 from rag_bot.generate import Generator
 from rag_bot.ledger import Origin
 from rag_bot.prompt import NO_ANSWER
@@ -441,15 +441,19 @@ def of_feedback(
 ) -> Iterator[QAExample]:
     """Answers that a person approved of or corrected, over the sources they were given from.
 
-    A correction is the answer, and what the bot had said is the worse one.
+    A correction is the answer, and what the bot had said is the worse one. What was answered in
+    parts, or of many documents by code, is left out: no one prompt shows its sources.
     """
     for row in rows:
         answer, correction = row["answer"], str(row["correction"]).strip()
         sources = tuple(_recorded(each) for each in answer.get("sources", ()))
-        if not sources or not (row["thumb"] > 0 or correction):
+        surveyed = not answer.get("model_id") and not answer.get("abstained")
+        if not sources or surveyed or answer.get("parts") or not (row["thumb"] > 0 or correction):
             continue
-        said = str(answer.get("text", "")).strip()
-        right = said if row["thumb"] > 0 else _cited(correction, sources)
+        # The prompt counts the sources; an answer's markers may have gaps where some had no room.
+        places = {each["marker"]: n for n, each in enumerate(answer["sources"], start=1)}
+        said = renumbered(str(answer.get("text", "")).strip(), places)
+        right = said if row["thumb"] > 0 else _cited(renumbered(correction, places), sources)
         document = _cited_first(right, sources).document
         if row["thumb"] > 0 and answer.get("abstained"):
             right = NO_ANSWER

@@ -232,6 +232,7 @@ def learn(
     base = models.locate(settings.models.llm, settings.models.dir)
     if begin:
         adapters.check_fits(begin, base)
+        recipe = train.continuing(recipe, begin)
     place = place or registry.new(settings, recipe.method)
     sources = {Origin(*source) for each in taught for source in each.origins}
     trained: Trained | None = None

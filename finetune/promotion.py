@@ -34,13 +34,19 @@ ALWAYS = (Guard("faithfulness", 0.03), Guard("abstention_recall", 0.05))
 """Guarded whatever the settings say."""
 SURE = 0.1
 """Two-sided p below which a gain is one: 5 % on the side that counts."""
+FEWEST = 5
+"""Cases that must have changed: of four that all got better, a sign test gives p .125.
+
+The bootstrap never draws what it has not seen: of three it makes p .05.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the evaluation found, in one line and in figures.
 
-    `against` is the fingerprint of the adapter that was live, `weights` that of the candidate.
+    `against` is the fingerprint of what was live in the candidate's place, `beside` that of the
+    reader that an adapter was measured with, or the other way; `weights` that of the candidate.
     """
 
     passed: bool
@@ -56,6 +62,7 @@ class Verdict:
     against: str
     weights: str
     guards: tuple[gate.Finding, ...] = ()
+    beside: str | None = None
 
 
 def evaluate(
@@ -105,6 +112,7 @@ def evaluate(
         golden_sha256=plan.golden.sha256,
         against=against,
         weights=adapters.fingerprint(candidate),
+        beside=registry.beside(settings, kind),
     )
 
 
@@ -125,6 +133,7 @@ def judged(
     golden_sha256: str = "",
     against: str = "",
     weights: str = "",
+    beside: str | None = None,
 ) -> Verdict:
     """The verdict on two runs of the same cases."""
     findings = gate.gate(before, after, guards)
@@ -133,7 +142,7 @@ def judged(
     pairs = [(a, b) for a, b in pairs if not (a.error or b.error)]
     difference = differences(pairs, names=[target]).get(target)
     means = [_mean(target, [pair[side] for pair in pairs]) for side in (0, 1)]
-    why = _why(findings, difference, target, means)
+    why = _why(findings, difference, target, means, _changed(target, pairs))
     none = Difference(mean=0.0, low=0.0, high=0.0, p=1.0, n=0, standard_error=0.0)
     found = difference or none
     return Verdict(
@@ -150,6 +159,7 @@ def judged(
         against=against,
         weights=weights,
         guards=tuple(findings),
+        beside=beside,
     )
 
 
@@ -176,6 +186,7 @@ def _why(
     difference: Difference | None,
     target: str,
     means: Sequence[float],
+    changed: int,
 ) -> str:
     """Why it may not go live; nothing if it may."""
     always = {guard.metric for guard in ALWAYS}
@@ -188,14 +199,27 @@ def _why(
     if difference is None:
         return f"{target} can't be measured on these cases"
     sign = 1 if score.higher_is_better(target) else -1
-    if sign * difference.mean <= 0:
+    if not sign * difference.mean > 0:
         return f"{target} is not better: {means[0]:.3f} before, {means[1]:.3f} now"
+    if changed < FEWEST:
+        return (
+            f"{target} went from {means[0]:.3f} to {means[1]:.3f} by {changed} of"
+            f" {difference.n} cases; fewer than {FEWEST} may be chance"
+        )
     if difference.p >= SURE:
         return (
             f"{target} went from {means[0]:.3f} to {means[1]:.3f} on {difference.n} cases, which"
             f" may be chance (p {difference.p:.2f})"
         )
     return ""
+
+
+def _changed(target: str, pairs: Sequence[tuple[Row, Row]]) -> int:
+    """How many cases differ in the target; in what is of a set, all of them may."""
+    if target not in score.PER_CASE:
+        return len(pairs)
+    value = score.PER_CASE[target].value
+    return sum(value(before) != value(after) for before, after in pairs)
 
 
 def _mean(target: str, rows: Sequence[Row]) -> float:

@@ -34,6 +34,7 @@ from rag_bot.read import located
 
 ASKED = "asked.json"
 Kind = Literal["adapter", "reader"]
+_OTHER: Mapping[Kind, Kind] = {"adapter": "reader", "reader": "adapter"}
 State = Literal["candidate", "promotable", "refused", "promoted"]
 
 
@@ -220,6 +221,11 @@ def promote(settings: Settings, name: str) -> Card:
             f"{card.id} was measured against another {card.kind} than the live one",
             f"`rag-bot finetune evaluate {card.id}` measures it again",
         )
+    if card.verdict.get("beside") not in (None, beside(settings, card.kind)):
+        raise UsageError(
+            f"{card.id} was measured beside another {_OTHER[card.kind]} than the live one",
+            f"`rag-bot finetune evaluate {card.id}` measures it again",
+        )
     if card.verdict.get("weights") != adapters.fingerprint(found.folder):
         raise UsageError(
             f"{card.id} is not what was measured: its files were changed",
@@ -279,6 +285,11 @@ def against(settings: Settings, kind: Kind = "adapter") -> str:
     """The fingerprint of what is live now; empty for none."""
     place = live(settings, kind)
     return adapters.fingerprint(place) if place else ""
+
+
+def beside(settings: Settings, kind: Kind) -> str:
+    """The fingerprint of the live reader for an adapter, and of the live adapter for a reader."""
+    return against(settings, _OTHER[kind])
 
 
 def write_asked(place: Path, questions: Iterable[str], begin: Path | None = None) -> None:

@@ -435,6 +435,17 @@ def _base(folder: Path, recipe: Recipe, device: torch.device) -> Any:
     return model
 
 
+def continuing(recipe: Recipe, begin: Path) -> Recipe:
+    """The recipe with the rank of the LoRA that it goes on from; as it is if that is none."""
+    import peft
+
+    models.check_adapter(begin)
+    found = peft.PeftConfig.from_pretrained(str(begin))
+    if not isinstance(found, peft.LoraConfig):
+        return recipe
+    return dataclasses.replace(recipe, rank=found.r, alpha=found.lora_alpha)
+
+
 def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
     import peft
 
@@ -442,6 +453,11 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if begin:
         models.check_adapter(begin)
+        if recipe.method not in ("lora", "qlora"):
+            raise UsageError(
+                f"method {recipe.method!r} can't go on from {begin}",
+                "leave out --begin, or take lora or qlora",
+            )
         if peft.PeftConfig.from_pretrained(str(begin)).peft_type != peft.PeftType.LORA:
             raise UsageError(
                 f"{begin} is no LoRA: a soft prompt or a prefix can't learn on", "leave out --begin"

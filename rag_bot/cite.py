@@ -7,14 +7,14 @@ streams, never shown by half, and put back at the end of the sentence when they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from rag_bot.sentences import UNDECIDED, sentences
 
 _LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
 _MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
-_EARNED = re.compile(r"\s*\[\d+\]")
+_EARNED = re.compile(r"\s*\[(\d+)\]")
 # The longest tail that more text could still turn into a marker.
 _PARTIAL = re.compile(r"[ \t]+$|[ \t]*(?:[\[【][\d,;\s]{0,60})+$")
 
@@ -22,6 +22,16 @@ _PARTIAL = re.compile(r"[ \t]+$|[ \t]*(?:[\[【][\d,;\s]{0,60})+$")
 def without_markers(answer: str) -> str:
     """The text of a finished answer, in which code has put the markers."""
     return _EARNED.sub("", answer)
+
+
+def renumbered(answer: str, places: Mapping[int, int]) -> str:
+    """A finished answer with its markers replaced; those that have no place are left out."""
+
+    def put(match: re.Match[str]) -> str:
+        place = places.get(int(match[1]))
+        return match[0].replace(match[1], str(place)) if place else ""
+
+    return _EARNED.sub(put, answer)
 
 
 class Claim(NamedTuple):

@@ -448,7 +448,9 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
         made.add_argument(
             "--rate", type=_above_zero, metavar="R", help="learning rate (the method's)"
         )
-        made.add_argument("--rank", type=_positive, metavar="R", help="LoRA's rank (16)")
+        made.add_argument(
+            "--rank", type=_positive, metavar="R", help="LoRA's rank (16, or that of --begin)"
+        )
         made.add_argument("--batch", type=_positive, metavar="TOKENS", help="tokens a step (2048)")
         made.add_argument(
             "--longest", type=_positive, metavar="TOKENS", help="longer examples are left out"

@@ -265,6 +265,28 @@ def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: P
     assert (told.document_id, told.split) == (second, "test")
 
 
+def test_feedback_is_learned_with_the_numbers_of_its_prompt(pipeline: Pipeline) -> None:
+    from dataclasses import replace
+
+    from rag_bot.jsonable import jsonable
+    from rag_bot.types import Answer
+
+    sources = pipeline.sources("How much is the rent?")[:2]
+    second = sources[1].document
+    numbered = (sources[0], replace(sources[1], marker=5))
+    answer = Answer("Q?", "Q?", "It is so [5], not so [3]", numbered, (), (), False, "", "m")
+    row = {"created_at": 1.0, "question": "Q?", "correction": "", "thumb": 1}
+    rows = [
+        row | {"answer": jsonable(each)}
+        for each in (answer, replace(answer, parts=("Q", "R")), replace(answer, model_id=""))
+    ]
+    (told,) = compose.of_feedback(rows, {second: "test"})
+    assert told.answer == "It is so [2], not so"
+    assert (told.document_id, told.split) == (second, "test")
+    (mended,) = compose.of_feedback([rows[0] | {"thumb": -1, "correction": "Thus [5]"}], {})
+    assert (mended.answer, mended.rejected) == ("Thus [2]", "It is so [2], not so")
+
+
 def test_examples_are_written_with_their_lineage_and_a_deletion_takes_them_out(
     pipeline: Pipeline, settings: Settings, tmp_path: Path
 ) -> None:

@@ -86,10 +86,13 @@ def test_only_what_was_measured_and_passed_goes_live(
     promotion.keep(place, passed(settings, place, against="of before"))
     with pytest.raises(UsageError, match="another adapter than the live one"):
         registry.promote(settings, place.name)
+    promotion.keep(place, passed(settings, place, beside="another reader"))
+    with pytest.raises(UsageError, match="beside another reader than the live one"):
+        registry.promote(settings, place.name)
     promotion.keep(place, passed(settings, place, weights="other"))
     with pytest.raises(UsageError, match="not what was measured"):
         registry.promote(settings, place.name)
-    promotion.keep(place, passed(settings, place))
+    promotion.keep(place, passed(settings, place, beside=registry.beside(settings, "adapter")))
     assert registry.entries(settings)[0].state == "promotable"
     assert adapters.located(settings) is None
     registry.promote(settings, place.name)
@@ -199,7 +202,21 @@ def test_the_same_slightly_better_or_worse_does_not(case: Any, row: MakeRow) -> 
     assert not worse.passed
     slight = promotion.judged(rows(case, row, 5), rows(case, row, 6), GUARDS, "F1")
     assert not slight.passed
-    assert "may be chance" in slight.why
+    assert "by 1 of 30 cases" in slight.why
+
+
+def test_gains_among_losses_are_chance_and_four_gains_are_too_few(case: Any, row: MakeRow) -> None:
+    before = rows(case, row, 10)
+    mixed = rows(case, row, 14)
+    mixed[:3] = [replace(each, answer="a week") for each in mixed[:3]]
+    found = promotion.judged(before, mixed, GUARDS, "F1")
+    assert not found.passed
+    assert "which may be chance" in found.why
+    few = [each for n, each in enumerate(before) if n in (10, 11, 12, 13, 20, 21)]
+    better = rows(case, row, 14)
+    found = promotion.judged(few, [better[n] for n in (10, 11, 12, 13, 20, 21)], GUARDS, "F1")
+    assert not found.passed
+    assert "by 4 of 6 cases; fewer than 5 may be chance" in found.why
 
 
 def test_a_better_target_does_not_pay_for_inventions(case: Any, row: MakeRow) -> None:

@@ -335,7 +335,8 @@ def _endpoint(settings: Settings) -> Generator:
         def stream(self, messages: Sequence[Message]) -> Iterator[str]:
             try:
                 yield from super().stream(messages)
-            except openai.OpenAIError as error:
+            # On a page, or JSON without choices, the parsers of a stream raise all kinds of things.
+            except (openai.OpenAIError, ValueError, TypeError, KeyError, IndexError) as error:
                 raise EndpointFailed(
                     f"{settings.models.endpoint} failed: {error}",
                     "check models.endpoint, models.endpoint_key and models.llm",

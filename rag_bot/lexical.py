@@ -28,7 +28,7 @@ _ANALYZER = (
 )
 
 # Chinese, Japanese kana and Korean are written without the spaces the tokenizer splits at.
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
+UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 
 _WRITER_BYTES = 50_000_000
 _MAX_TERMS = 64
@@ -182,7 +182,7 @@ class Lexical:
 
 def _spaced(text: str) -> str:
     """Unspaced scripts as overlapping pairs of characters, the rest untouched."""
-    return _UNSPACED.sub(lambda run: " " + " ".join(_pairs(run[0])) + " ", text)
+    return UNSPACED.sub(lambda run: " " + " ".join(_pairs(run[0])) + " ", text)
 
 
 def _pairs(run: str) -> list[str]:

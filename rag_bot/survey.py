@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Retrieval
 from rag_bot.index import Flipped, Index
+from rag_bot.lexical import UNSPACED
 from rag_bot.rank import header
 from rag_bot.retrieve import retrieve
 from rag_bot.scope import Scope
@@ -426,15 +427,18 @@ def caveat(gathered: Gathered) -> str:
 def holds(pin: Pin, text: str) -> bool:
     """Whether a text has what a question pins down.
 
-    Numbers are compared in one spelling, dates in words and as 2026-03-31, codes and quoted words
-    without regard to case, spaces and hyphens; of a name any word is enough.
+    Numbers are compared in one spelling, dates in words, as 2026-03-31 and 31.3.2026, codes and
+    quoted words without regard to case, spaces and hyphens; of a name any word is enough.
     """
     if pin.kind == "number":
         return numbers(pin.text) <= numbers(text)
     if pin.kind == "date":
         day, month, year = pin.text.split()
-        iso = f"{year}-{_MONTHS.index(month.casefold()) + 1:02}-{int(day):02}"
-        return bool(re.search(rf"{_spelt(pin.text)}|\b{iso}\b", text, re.IGNORECASE))
+        number = _MONTHS.index(month.casefold()) + 1
+        iso = rf"{year}-{number:02}-{int(day):02}"
+        dotted = rf"0?{int(day)}\.\s?0?{number}\.\s?{year}"
+        spelt = rf"{_spelt(pin.text)}|\b(?:{iso}|{dotted})\b"
+        return bool(re.search(spelt, text, re.IGNORECASE))
     if pin.kind == "name":
         if pin.text.casefold() in _MONTHS:
             place = _MONTHS.index(pin.text.casefold()) + 1
@@ -444,8 +448,12 @@ def holds(pin: Pin, text: str) -> bool:
 
 
 def _spelt(text: str) -> str:
-    parts = [re.escape(part) for part in re.findall(r"[^\W_]+", text)]
-    return r"(?<![^\W_])" + r"[\W_]*".join(parts) + r"(?![^\W_])"
+    parts = re.findall(r"[^\W_]+", text)
+    words = r"[\W_]*".join(map(re.escape, parts))
+    # Chinese, Japanese and Korean words stand in running text without a boundary.
+    before = "" if UNSPACED.match(parts[0][0]) else r"(?<![^\W_])"
+    after = "" if UNSPACED.match(parts[-1][-1]) else r"(?![^\W_])"
+    return before + words + after
 
 
 def _unnamed(asks: str, pins: Sequence[Pin]) -> str:

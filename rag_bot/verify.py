@@ -3,7 +3,9 @@
 A claim is held against every passage of the sources shown, alone and with its neighbour, by the
 share of its words that the passage has; for the closest ones, embeddings then speak for words
 said differently. A number or a name that the passage lacks, or a "not" that only one of the two
-has, is never forgiven. An answer of a few words that stands where the reader points needs no more.
+has, is never forgiven: what the question named must at least stand elsewhere in the source, and in
+the passage itself where the question is whether it is so. An answer of a few words that stands
+where the reader points needs no more.
 """
 
 from __future__ import annotations
@@ -27,8 +29,20 @@ _PAIR_COST = 0.05
 _CODE_GAIN = 0.1
 """An article number found is better evidence than any other word."""
 _NEGATION = re.compile(
-    r"\b(not|no|never|none|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE
+    r"\b(?:not|no|non|never|none|neither|nor|without|cannot|nichts?|kein\w*|nie(?:mals?)?|ohne|weder"
+    r"|pas|jamais|aucune?|sans|ni|nunca|ning[uú]n[oa]?|niet|geen|nooit|zonder)\b|n['’]t\b",
+    re.IGNORECASE,
 )
+_WHETHER = re.compile(
+    r"\W*(?:(?:and|but|so|or)\s+)?(?:is|are|was|were|am|do|does|did|has|have|had|can|could|may|might"
+    r"|must|shall|should|will|would|isn['’]t|aren['’]t|don['’]t|doesn['’]t|didn['’]t|whether"
+    r"|ist|sind|war|waren|hat|haben|hatte|kann|können|darf|dürfen|muss|müssen|soll|wird|werden|gilt"
+    r"|gibt|est-ce|y\s+a-t-il|est|sont|a-t-\w+|peut-\w+|doit-\w+)\b",
+    re.IGNORECASE,
+)
+_FEW = 4
+"""So many words may be a name or a figure, of which its sentence's "not" need not speak."""
+_BEFORE = re.compile(r"(?:\S+\s+){0,3}$")
 _NAME = re.compile(r"(?<=[a-z,;:] )[A-ZÀ-Þ][\w-]+")
 
 
@@ -39,7 +53,10 @@ class Encoder(Protocol):
 
 
 class Passage(NamedTuple):
-    """A slice of a source that could be quoted: offsets into the chunk's text."""
+    """A slice of a source that could be quoted: offsets into the chunk's text.
+
+    `known` are the words of the whole source, its headings and name; `known_numbers` its numbers.
+    """
 
     source: Source
     start: int
@@ -48,6 +65,8 @@ class Passage(NamedTuple):
     words: frozenset[str]
     numbers: frozenset[str]
     around: frozenset[str]
+    known: frozenset[str]
+    known_numbers: frozenset[str]
     pair: bool
 
 
@@ -58,6 +77,7 @@ class Verifier:
         self._question = question
         self._asked = content(question)
         self._asked_numbers = numbers(question)
+        self._whether = bool(_WHETHER.match(question))
         self._encoder = encoder
         self._passages = [passage for source in sources for passage in _windows(source)]
         self._most_asked = max((len(self._asked & p.words) for p in self._passages), default=0)
@@ -144,8 +164,10 @@ class Verifier:
         the "not" of its sentence concerns it; but the reader has read it there for this question.
         """
         said = r"\s+".join(map(re.escape, claim.rstrip(".").split()))
-        # "500 EUR" does not stand in "1,500 EUR".
-        words = re.compile(rf"(?<!\w)(?<!\w[.,]){said}(?!\w)(?![.,]\d)", re.IGNORECASE)
+        # "500 EUR" does not stand in "1,500 EUR", nor "20 °C" in "-20 °C".
+        words = re.compile(
+            rf"(?<!\w)(?<!\w[.,])(?<!(?<!\w)[-−]){said}(?!\w)(?![.,]\d)", re.IGNORECASE
+        )
         found = []
         for passage in self._passages:
             reading = passage.source.reading
@@ -153,7 +175,12 @@ class Verifier:
                 continue
             for match in words.finditer(passage.text):
                 start, end = passage.start + match.start(), passage.start + match.end()
-                if start < reading.end and reading.start < end:
+                read = passage.source.chunk.text[reading.start : reading.end]
+                if (
+                    start < reading.end
+                    and reading.start < end
+                    and not _negated(claim, match, read, passage)
+                ):
                     score = _LEXICAL_WEIGHT + (1 - _LEXICAL_WEIGHT) * reading.answerable
                     found.append((passage.source.marker in named, round(score, 4), passage))
         if not found:
@@ -177,13 +204,31 @@ class Verifier:
         return min(1.0, 0.1 + 1.2 * shared)
 
     def _may_support(self, claim: str, passage: Passage) -> bool:
-        new_numbers = numbers(claim) - self._asked_numbers
-        if not new_numbers <= passage.numbers:
+        told = passage.numbers
+        if not self._whether:
+            told |= self._asked_numbers & passage.known_numbers
+        if not numbers(claim) <= told:
             return False
-        if bool(_NEGATION.search(claim)) != bool(_NEGATION.search(passage.text)):
+        if _denies(claim) != _denies(passage.text):
             return False
         names = {term for name in _NAME.findall(claim) for term in content(name)}
-        return names - self._asked <= passage.words
+        heard = passage.words
+        if not self._whether:
+            heard |= self._asked & passage.known
+        return names <= heard
+
+
+def _denies(text: str) -> bool:
+    return bool(_NEGATION.search(text))
+
+
+def _negated(claim: str, match: re.Match[str], read: str, passage: Passage) -> bool:
+    """Whether words that stand in a passage are denied there: "Pets" in "No pets are allowed"."""
+    if _denies(claim):
+        return False
+    before = _BEFORE.search(passage.text[: match.start()])
+    near = f"{before.group() if before else ''} {read}"
+    return _denies(near) or (len(claim.split()) > _FEW and _denies(passage.text))
 
 
 def citation(source: Source, start: int, end: int) -> Citation:
@@ -214,6 +259,8 @@ def _windows(source: Source) -> list[Passage]:
     spans = passages(text)
     heading = content(source.chunk.heading)
     whole = content(text)
+    known = whole | heading | content(source.document)
+    known_numbers = numbers(f"{text}\n{source.chunk.heading}\n{source.document}")
     found = []
     for width in (1, 2):
         for first in range(len(spans) - width + 1):
@@ -229,6 +276,8 @@ def _windows(source: Source) -> list[Passage]:
                     numbers=numbers(quote),
                     # A sentence speaks of what its neighbours name; a row of a table does not.
                     around=frozenset() if "|" in quote else whole,
+                    known=known,
+                    known_numbers=known_numbers,
                     pair=width == 2,
                 )
             )

@@ -20,8 +20,10 @@ STOP_TERMS = frozenset(analyze(_STOP))
 
 _GROUPING = ".,'’ \u00a0\u202f"
 _NUMBER = re.compile(
-    rf"\d{{1,3}}(?:[{_GROUPING}]\d{{3}})+(?!\d)(?:[.,]\d{{1,2}}(?!\d))?|\d+(?:[.,]\d+)*"
+    r"(?:(?<![\w)])[-−])?"
+    rf"(?:\d{{1,3}}(?:[{_GROUPING}]\d{{3}})+(?!\d)(?:[.,]\d{{1,2}}(?!\d))?|\d+(?:[.,]\d+)*)"
 )
+_DATE = re.compile(r"(?<![\d.])(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})(?!\d)")
 _FRACTION = re.compile(r"(.*)[.,](\d{1,2})$")
 
 
@@ -33,9 +35,11 @@ def content(text: str) -> frozenset[str]:
 def numbers(text: str) -> frozenset[str]:
     """The numbers of a text in one spelling: `1,200.50`, `1 200,5` and `1200.5` are the same.
 
-    A point or comma before three digits groups thousands; before one or two it is decimal.
+    A point or comma before three digits groups thousands; before one or two it is decimal. A date
+    as 31.12.2027 is three numbers, as it is in other spellings. A minus sign counts.
     """
-    return frozenset(_canonical(match) for match in _NUMBER.findall(text))
+    dates = {str(int(part)) for date in _DATE.findall(text) for part in date}
+    return frozenset(map(_canonical, _NUMBER.findall(_DATE.sub(" ", text)))) | dates
 
 
 def _canonical(number: str) -> str:
@@ -43,4 +47,5 @@ def _canonical(number: str) -> str:
     whole, fraction = split.groups() if split else (number, "")
     fraction = fraction.rstrip("0")
     digits = re.sub(r"\D", "", whole)
-    return f"{digits}.{fraction}" if fraction else digits
+    sign = "-" if number[0] in "-−" else ""
+    return f"{sign}{digits}.{fraction}" if fraction else f"{sign}{digits}"

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest import files as sources
 from ingest.backup import BackupInfo, backup, restore
 from ingest.delete import delete, drop, undelete, uploads
 from ingest.forgotten import Forgetting, forgotten
@@ -21,6 +22,7 @@ from rag_bot import loading
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
+from rag_bot.digest import sha256_of
 from rag_bot.errors import UsageError
 from rag_bot.index import Index
 from rag_bot.scope import Scope
@@ -247,8 +249,8 @@ class Local:
         """Take a file that a person gave to the page into the collection's folder of uploads."""
         name = collection or self.settings.collection
         place = keep(temporary, uploads(self.settings) / name)
-        # Whoever uploads a deleted document again wants it back.
-        self.index.ledger.let_in(name, str(place))
+        # Whoever uploads a deleted document again wants it back, wherever it was before.
+        self.index.let_in(name, sources.name(place.resolve()), sha256_of(place))
         return place
 
     def _collection(self, name: str | None) -> Collection | None:

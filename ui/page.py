@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import os
 import re
 from collections import Counter
@@ -37,6 +38,8 @@ EXAMPLES = {
 }
 """A question about each of the example documents, offered while that document is indexed."""
 
+_log = logging.getLogger(__name__)
+
 _AT_ONCE = 4
 _BEFORE_QUOTE = 160
 # What has no meaning in Markdown or HTML; the one group is whatever else there is.
@@ -49,12 +52,16 @@ _NO_ANSWER_YET = "<p class='quiet'>Ask something: what the answer rests on is sh
 
 
 class Talk(NamedTuple):
-    """One browser tab's conversation: what the model is told of it, and what is on the screen."""
+    """One browser tab's conversation: what the model is told of it, and what is on the screen.
+
+    While it is `answering`, no other question begins.
+    """
 
     turns: tuple[Message, ...] = ()
     bubbles: tuple[tuple[str, str], ...] = ()
     last: Answer | None = None
     collection: str = ""
+    answering: bool = False
 
 
 def mount(app: FastAPI, local: Local) -> None:
@@ -176,21 +183,25 @@ def build(local: Local) -> gr.Blocks:
         def respond(
             words: str, before: Talk, name: str, chosen: list[str] | None
         ) -> Iterator[dict[Any, Any]]:
-            if not words.strip():
+            # Enter, while an answer is being written: the words stay.
+            if before.answering or not words.strip():
+                yield gr.skip()  # with nothing said, Gradio would empty every part of the page
                 return
             yield {
                 **dict.fromkeys(examples, gr.update(visible=False)),
                 **_busy(send, stop, True),
+                talk: before._replace(answering=True),
                 question: "",
                 feedback: gr.update(visible=False),
                 thanks: "",
             }
             now = before
             for now, panel in converse(local, words, before, name, chosen or ()):
-                step: dict[Any, Any] = {talk: now, chat: _messages(now)}
+                step: dict[Any, Any] = {talk: now._replace(answering=True), chat: _messages(now)}
                 yield step | ({sources: panel} if panel is not None else {})
             yield {
                 **_busy(send, stop, False),
+                talk: now,
                 feedback: gr.update(visible=now.last is not None),
             }
 
@@ -212,7 +223,7 @@ def build(local: Local) -> gr.Blocks:
         ]
 
         def stopped(before: Talk) -> dict[Any, Any]:
-            halted = _halt(before)
+            halted = _halt(before._replace(answering=False))
             return {talk: halted, chat: _messages(halted), **_busy(send, stop, False)}
 
         stop.click(None, cancels=asking, **hidden).then(
@@ -342,6 +353,10 @@ def converse(
                         yield done, sources_panel(answer)
     except RagBotError as error:
         yield saying(f"<span class='problem'>{plain(str(error))}</span>"), _NO_ANSWER_YET
+    except Exception:  # whatever went wrong: the page must not stay busy
+        _log.exception("a question could not be answered")
+        problem = "Something went wrong here; the server's output has the details. Ask again."
+        yield saying(f"<span class='problem'>{problem}</span>"), _NO_ANSWER_YET
 
 
 def add_documents(
@@ -507,7 +522,8 @@ def _outcome(report: Report) -> str:
 def _became(result: FileResult) -> str:
     code, _, words = result.reason.partition(": ")
     why = words if words and code.replace("_", "").isalpha() else result.reason
-    return f"<b>{html.escape(PurePath(result.path).name)}</b>: {html.escape(why)}"
+    way_out = f"; {result.remedy}" if result.remedy else ""
+    return f"<b>{html.escape(PurePath(result.path).name)}</b>: {html.escape(why + way_out)}"
 
 
 def _promise(settings: Settings) -> str:

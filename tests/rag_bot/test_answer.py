@@ -134,6 +134,25 @@ def test_a_model_that_declines_is_believed(ask: Ask, scripted: Any) -> None:
     assert answer.citations == ()
 
 
+def test_what_holds_is_not_followed_by_a_decline(ask: Ask, scripted: Any) -> None:
+    answer, _ = ask(scripted("Unused leave expires on 31 March [1]. The documents do not say."))
+    assert answer.text == f"Unused leave expires on 31 March. [{answer.citations[0].marker}]"
+
+
+def test_sentences_that_are_alike_are_no_circle(ask: Ask, scripted: Any) -> None:
+    grades = [f"Grade {g} employees receive {n} days of paid leave per year."
+              for g, n in (("A", 20), ("B", 25), ("C", 30))]  # fmt: skip
+    model = scripted(*[f"{text} " for text in ["Unused leave expires on 31 March.", *grades]])
+    ask(model)
+    assert model.given == 4
+
+
+def test_a_model_that_turns_in_a_circle_is_stopped(ask: Ask, scripted: Any) -> None:
+    model = scripted("Unused leave expires on 31 March. ", *["and on and on "] * 20)
+    ask(model)
+    assert model.given <= 5
+
+
 @pytest.mark.parametrize(
     "said", [("The doc", "uments do not say much. The pump."), ("The documents",), ("The", " x.")]
 )

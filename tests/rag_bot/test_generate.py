@@ -92,10 +92,12 @@ def served() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             sent.append((self.headers["Authorization"], body))
             broken = b'"broken"' in body
+            wordless = b'"wordless"' in body
             self.send_response(401 if broken else 200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            self.wfile.write(b"{}" if broken else EVENTS + b"data: [DONE]\n\n")
+            said = b"<html>a proxy's page</html>" if wordless else EVENTS + b"data: [DONE]\n\n"
+            self.wfile.write(b"{}" if broken else said)
 
         def log_message(self, *_args: object) -> None:
             """Silence."""
@@ -133,6 +135,13 @@ def test_a_refusal_of_the_endpoint_is_a_clear_error(
         list(endpoint(served[0], "broken").stream(ASKED))
     assert "models.endpoint_key" in caught.value.remedy
     assert "k1" not in str(caught.value)
+
+
+def test_a_page_in_place_of_an_answer_is_a_clear_error(
+    served: tuple[str, list[tuple[str, bytes]]],
+) -> None:
+    with pytest.raises(EndpointFailed, match=served[0]):
+        list(endpoint(served[0], "wordless").stream(ASKED))
 
 
 def test_an_endpoint_that_is_not_there_is_a_clear_error(

@@ -233,3 +233,64 @@ def test_a_pointed_answer_is_cited_from_the_source_that_the_model_named(
     sources = [replace(source(n, text, f"{n}.txt"), reading=reading) for n in (1, 2)]
     verdict = Verifier("When is rent due?", sources, embedder).check(Claim("", "Friday", (2,)))
     assert [cited.marker for cited in verdict.citations] == [2]
+
+
+@pytest.mark.parametrize(
+    ("question", "claim"),
+    [
+        ("Does unused leave expire on 30 March?", "Unused leave expires on 30 March."),
+        ("Is it true that there are 30 days of paid leave?", "There are 30 days of paid leave."),
+        ("Was the pump built by Siemens in Lyon?", "The pump was built by Siemens in Lyon."),
+        ("When was the Siemens pump built in Lyon?", "The pump by Siemens was built in Lyon."),
+    ],
+)
+def test_what_a_leading_question_says_is_no_evidence(
+    check: Check, question: str, claim: str
+) -> None:
+    assert check(question, claim) == ("unsupported", [])
+
+
+def test_what_the_question_names_may_stand_elsewhere_in_the_source(
+    embedder: Embedder, source: Make
+) -> None:
+    text = "The Vortex 400 is a pump. It delivers 4.5 bar at 60 litres a minute."
+    verifier = Verifier("How much does the Vortex 400 deliver?", [source(1, text)], embedder)
+    claim = Claim("", "The pump Vortex 400 delivers 4.5 bar at 60 litres a minute.", ())
+    assert verifier.check(claim).label == "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "claim"),
+    [
+        ("Haustiere sind im Haus nicht erlaubt.", "Haustiere sind im Haus erlaubt."),
+        ("Les animaux ne sont pas admis.", "Les animaux sont admis."),
+        ("The deposit is non-refundable.", "The deposit is refundable."),
+        ("The lowest storage temperature is -20 °C.", "The lowest storage temperature is 20 °C."),
+    ],
+)
+def test_a_not_and_a_minus_sign_count_in_every_language_we_know(
+    embedder: Embedder, source: Make, text: str, claim: str
+) -> None:
+    verifier = Verifier("What do the documents say?", [source(1, text)], embedder)
+    assert verifier.check(Claim("", claim, ())).label == "unsupported"
+    assert verifier.check(Claim("", text, ())).label == "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "read", "claim", "holds"),
+    [
+        ("No pets are allowed in the building.", "No pets", "Pets are allowed", False),
+        ("No pets are allowed in the hall.", "pets are", "Pets are allowed in the hall", False),
+        ("It is not true that pumps may run dry.", "pumps may run dry", "Pumps may run dry", False),
+        ("Not Ida Brandt but Per Holm signed it.", "Ida Brandt", "Ida Brandt", False),
+        ("Not Ida Brandt but Per Holm signed it.", "Per Holm", "Per Holm", True),
+        ("It is kept at -20 °C.", "20 °C", "20 °C", False),
+    ],
+)
+def test_what_the_reader_points_at_is_not_denied_there(
+    embedder: Embedder, source: Make, text: str, read: str, claim: str, holds: bool
+) -> None:
+    start = text.index(read)
+    reading = Reading(0.0, 0.9, start, start + len(read), 0.0)
+    verifier = Verifier("What is said?", [replace(source(1, text), reading=reading)], embedder)
+    assert (verifier.check(Claim("", claim, ())).label == "supported") == holds

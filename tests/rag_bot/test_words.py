@@ -45,3 +45,14 @@ def test_two_numbers_of_a_list_stay_two() -> None:
 
 def test_text_without_digits_has_no_numbers() -> None:
     assert numbers("fourteen") == frozenset()
+
+
+def test_a_minus_sign_counts_and_a_hyphen_does_not() -> None:
+    assert numbers("at -20 °C") == numbers("at −20 °C") == {"-20"}
+    assert numbers("from 10-20 to 2027-03-31, BP-12") == {"10", "20", "2027", "03", "31", "12"}
+
+
+@pytest.mark.parametrize("text", ["31.12.2027", "31. 12. 2027"])
+def test_a_dotted_date_has_a_day_a_month_and_a_year(text: str) -> None:
+    assert numbers(f"endet am {text}.") == {"31", "12", "2027"}
+    assert numbers("am 1.05.2027") == numbers("am 1.5.2027") == {"1", "5", "2027"}

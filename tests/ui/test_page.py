@@ -307,3 +307,47 @@ def test_an_error_is_one_plain_line(
     problem = page.wait_for_selector("#chat .problem")
     assert problem is not None
     assert problem.inner_text() == "no <model> here (run `rag-bot models pull`)"
+
+
+def test_whatever_goes_wrong_the_page_is_not_left_busy(
+    page: Page, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[Event]:
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(served.local, "ask", broken)
+    ask(page, "Anything?")
+    page.wait_for_selector("#chat .problem >> text=Something went wrong")
+    page.wait_for_selector("button:has-text('Send'):enabled")
+
+
+def test_a_second_question_waits_until_the_first_is_answered(
+    page: Page, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = served.local.ask
+    go_on = threading.Event()
+    asked: list[str] = []
+
+    def watched(question: str, *arguments: Any) -> Iterator[Event]:
+        asked.append(question)
+        for event in real(question, *arguments):
+            yield event
+            go_on.wait(30)
+
+    monkeypatch.setattr(served.local, "ask", watched)
+    page.press("#question textarea", "Enter")  # nothing is asked
+    page.get_by_role("button", name=SICK).click()
+    page.wait_for_selector("#chat .bot >> text=Reading")
+    page.fill("#question textarea", "What is charged for a missing key?")
+    page.press("#question textarea", "Enter")
+    page.wait_for_timeout(1000)
+    go_on.set()
+    page.wait_for_selector("#chat .bot .marker")
+    page.wait_for_selector("button:has-text('Send'):enabled")
+    assert asked == [SICK]
+    assert page.input_value("#question textarea") == "What is charged for a missing key?"
+    page.press("#question textarea", "Enter")
+    page.wait_for_selector("#chat .user >> nth=1")
+    page.wait_for_selector("button:has-text('Send'):enabled")
+    assert asked == [SICK, "What is charged for a missing key?"]

@@ -929,6 +929,32 @@ def test_a_deletion_stays_owed_while_somebody_reads_the_old_state(index: Index, 
     assert not any(b"pump pressure" in f.read_bytes() for f in index.data_dir.rglob("*.sqlite*"))
 
 
+def test_what_waits_for_a_deletion_keeps_nobody_waiting(index: Index, fill: Fill) -> None:
+    docs = fill(index)
+    pump = entry(index, docs, PUMP)
+    said = {"collection": "docs", "question": "q?", "answer": {}, "thumb": 1}
+    writers = [
+        threading.Thread(target=lambda: index.record_feedback({pump.id}, **said)),
+        threading.Thread(target=lambda: index.let_in("docs", PUMP, "")),
+    ]
+    with index._writing:  # as `compact` holds it while SQLite rewrites its file
+        for each in writers:
+            each.start()
+            each.join(0.2)
+            assert each.is_alive()
+        assert index.catalogue.entries(docs)
+    for each in writers:
+        each.join(10)
+    assert len(index.ledger.feedback()) == 1
+
+
+def test_a_deleted_document_may_come_back_by_its_path_or_its_content(index: Index) -> None:
+    for name in ("/a.txt", "/b.txt", "/c.txt"):
+        index.ledger.keep_out("docs", name, f"hash of {name}")
+    index.let_in("docs", "/a.txt", "hash of /b.txt")
+    assert [each.source for each in index.ledger.forgotten("docs")] == ["/c.txt"]
+
+
 def test_feedback_on_a_document_that_was_deleted_meanwhile_is_not_kept(
     index: Index, fill: Fill
 ) -> None:

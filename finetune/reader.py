@@ -12,6 +12,7 @@ shipped weights are the layers and the heads alone.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -30,6 +31,7 @@ from eval import plots
 from finetune import spans
 from finetune.spans import Lesson
 from rag_bot import config, encoder, loading, models, read
+from rag_bot.digest import sha256_of
 from rag_bot.encoder import Batch, Logits, Network, Pairs
 from rag_bot.errors import UsageError
 from rag_bot.read import Calibration
@@ -310,14 +312,14 @@ def train(
     optimizer = _optimizer(network, recipe)
     planned = _enough(batches(draw(lessons, headers, recipe), recipe), recipe.pairs)
     out.mkdir(parents=True, exist_ok=True)
-    first = _resume(out / CHECKPOINT, network, optimizer, recipe)
+    same = _identity(recipe, planned, begin)
+    curve = _resume(out / CHECKPOINT, network, optimizer, same)
+    first = len(curve)
     network.train()
-    # What was noted after the last checkpoint is noted again.
-    noted = (out / LOSS).read_text("utf-8").splitlines()[:first] if first else []
     begun = saved = time.monotonic()
     seen = 0
     with (out / LOSS).open("w") as log:
-        log.writelines(f"{line}\n" for line in noted)
+        log.writelines(f"{_noted(step, value)}\n" for step, value in enumerate(curve))
         for step, drawn in enumerate(planned[first:], start=first):
             through = step / len(planned)
             for group in optimizer.param_groups:
@@ -331,7 +333,8 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             seen += len(drawn)
-            log.write(json.dumps({"step": step, "loss": round(value.item(), 4)}) + "\n")
+            curve.append(round(value.item(), 4))
+            log.write(f"{_noted(step, curve[-1])}\n")
             spent = time.monotonic() - begun
             left = spent / (step + 1 - first) * (len(planned) - step - 1)
             print(
@@ -342,11 +345,9 @@ def train(
                 flush=True,
             )
             if time.monotonic() - saved > _SAVE_EVERY:
-                log.flush()
-                _save(out / CHECKPOINT, network, optimizer, recipe, step + 1)
+                _save(out / CHECKPOINT, network, optimizer, same, curve)
                 saved = time.monotonic()
     print(file=sys.stderr)
-    curve = [json.loads(line)["loss"] for line in (out / LOSS).open(encoding="utf-8")]
     (out / "loss.svg").write_text(plots.losses("reader", {"loss": curve}), "utf-8")
     save_file(
         {
@@ -382,34 +383,54 @@ def _enough(planned: list[list[Drawn]], pairs: int) -> list[list[Drawn]]:
     return planned
 
 
+def _noted(step: int, value: float) -> str:
+    return json.dumps({"step": step, "loss": value})
+
+
+def _identity(recipe: Recipe, planned: Sequence[Sequence[Drawn]], begin: Path | None) -> str:
+    """Of the recipe, what is learned in which order, and the weights that it begins with."""
+    found = hashlib.sha256(json.dumps(asdict(recipe)).encode())
+    for batch in planned:
+        found.update(repr(batch).encode())
+    found.update(sha256_of(begin / read.WEIGHTS).encode() if begin else b"")
+    return found.hexdigest()
+
+
 def _save(
-    file: Path, network: Network, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int
+    file: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    same: str,
+    curve: Sequence[float],
 ) -> None:
     new = file.with_suffix(".new")
     torch.save(
         {
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "recipe": asdict(recipe),
-            "step": step,
+            "same": same,
+            "curve": list(curve),
         },
         new,
     )
     new.replace(file)
 
 
-def _resume(file: Path, network: Network, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """Load a checkpoint of the same recipe, if there is one. Returns the next step."""
+def _resume(
+    file: Path, network: Network, optimizer: torch.optim.Optimizer, same: str
+) -> list[float]:
+    """Load a checkpoint of the same training, if there is one. Returns its curve, step by step."""
     if not file.is_file():
-        return 0
+        return []
     saved = torch.load(file, weights_only=True)
-    if saved["recipe"] != asdict(recipe):
+    if saved.get("same") != same:
         raise UsageError(
-            f"{file} was made by another recipe", "give another --out, or delete that file"
+            f"{file} was made by another recipe, from other lessons or another beginning",
+            "give another --out, or delete that file",
         )
     network.load_state_dict(saved["network"])
     optimizer.load_state_dict(saved["optimizer"])
-    return int(saved["step"])
+    return list(saved["curve"])
 
 
 def start(bert: torch.nn.Module) -> Network:

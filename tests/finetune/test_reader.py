@@ -67,6 +67,7 @@ def test_a_killed_training_goes_on_along_the_same_curve(
     with pytest.raises(KeyboardInterrupt):
         reader.train(lessons(600), {}, short, tiny, tmp_path / "killed")
     monkeypatch.setattr(reader, "loss", whole)
+    (tmp_path / "killed" / reader.LOSS).write_text('{"step": 0, "lo')  # as a kill may leave it
     reader.train(lessons(600), {}, short, tiny, tmp_path / "killed")
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     assert not (tmp_path / "killed" / reader.CHECKPOINT).exists()
@@ -82,6 +83,8 @@ def test_another_recipe_does_not_go_on_from_a_checkpoint(
     reader.train(lessons(60), {}, replace(QUICK, pairs=100), tiny, tmp_path)
     with pytest.raises(UsageError, match="another recipe"):
         reader.train(lessons(60), {}, replace(QUICK, pairs=90), tiny, tmp_path)
+    with pytest.raises(UsageError, match="other lessons"):
+        reader.train(lessons(59), {}, replace(QUICK, pairs=100), tiny, tmp_path)
 
 
 def test_the_loss_by_hand(embedder_folder: Path) -> None:

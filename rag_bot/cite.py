@@ -24,6 +24,11 @@ def without_markers(answer: str) -> str:
     return _EARNED.sub("", answer)
 
 
+def printed(text: str) -> set[int]:
+    """The numbers in brackets that a text has of its own, such as those of its footnotes."""
+    return {int(n) for match in _MARKER.finditer(text) for n in re.findall(r"\d+", match[1])}
+
+
 def renumbered(answer: str, places: Mapping[int, int]) -> str:
     """A finished answer with its markers replaced; those that have no place are left out."""
 

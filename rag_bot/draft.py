@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rag_bot import prompt, survey
 from rag_bot.asks import for_a_sentence
-from rag_bot.cite import Claim, ClaimStream, Piece
+from rag_bot.cite import Claim, ClaimStream, Piece, printed
 from rag_bot.rank import likeliest
 from rag_bot.types import Citation, Source, Verdict
 from rag_bot.verify import Verifier, citation
@@ -58,6 +58,7 @@ class Draft:
         self._query = query
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
+        self._footnotes = {n for source in sources for n in printed(source.chunk.text)}
         self._numbers = numbers or {each.chunk.id: each.marker for each in sources}
         self._found = evidence_of(sources)
         self._believed = believed
@@ -177,7 +178,9 @@ class Draft:
         if claim.text in (verdict.claim for verdict in self.verdicts):
             self._repeated = True
             return ""
-        self.unresolved += [n for n in claim.markers if n not in self._markers]
+        # "[14]" of an encyclopaedia is copied with its sentence, and names no source of ours.
+        known = self._markers | self._footnotes
+        self.unresolved += [n for n in claim.markers if n not in known]
         verdict = self._verifier.check(claim)
         verdict = replace(verdict, citations=tuple(map(self._numbered, verdict.citations)))
         self.verdicts.append(verdict)

@@ -9,13 +9,14 @@ from rag_bot.abstain import NOT_ANSWERED, REASONS
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Prepared
 from rag_bot.config import Settings, load
+from rag_bot.draft import Draft
 from rag_bot.embed import Embedder
 from rag_bot.errors import IndexMismatch, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import Index, fingerprint
 from rag_bot.read import Reader
 from rag_bot.scope import made
-from rag_bot.types import Answer, Finished, Message, Retrieved, Token
+from rag_bot.types import Answer, Finished, Message, Retrieved, Source, Token
 from tests.conftest import Scripted
 
 LEAVE = "Full-time employees have 28 days of paid leave. Unused leave expires on 31 March."
@@ -118,6 +119,18 @@ def test_a_marker_that_names_no_source_is_reported_and_not_shown(ask: Ask, scrip
     assert answer.unresolved == (9,)
     assert "[9]" not in shown
     assert [cited.document for cited in answer.citations] == ["leave.txt"]
+
+
+def test_a_footnote_of_the_source_is_no_missing_source(
+    embedder: Embedder, source: Callable[..., Source]
+) -> None:
+    text = "Mont Blanc is 4,810 m high.[14][15] It is in France."
+    draft = Draft("How high is Mont Blanc?", (source(1, text),), embedder)
+    said = "Mont Blanc is 4,810 m high.[14][15] It is in France [9]."
+    assert "".join(draft.write(iter([said]))) == (
+        "Mont Blanc is 4,810 m high. [1] It is in France. [1]"
+    )
+    assert draft.unresolved == [9]
 
 
 def test_a_marker_on_the_wrong_source_is_put_right(ask: Ask, scripted: Any) -> None:

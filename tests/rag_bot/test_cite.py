@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from rag_bot.cite import Claim, ClaimStream, Piece, parse
+from rag_bot.cite import Claim, ClaimStream, Piece, parse, printed, renumbered
 
 WORDS = [
     "The fee is 5 %",
@@ -140,3 +140,11 @@ def test_an_unfinished_bracket_at_the_end_is_text() -> None:
 
 def test_no_text_makes_no_claims() -> None:
     assert parse("") == parse(" \n") == []
+
+
+def test_footnotes_of_a_text_are_its_own_numbers() -> None:
+    assert printed("Mont Blanc[14][15] is high [2, 3]. See [a] and 4.") == {2, 3, 14, 15}
+
+
+def test_markers_get_their_places_and_those_without_one_go() -> None:
+    assert renumbered("a [1]\n\nb [5], c [9].", {1: 2, 5: 1}) == "a [2]\n\nb [1], c."

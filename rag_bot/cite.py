@@ -24,9 +24,13 @@ def without_markers(answer: str) -> str:
     return _EARNED.sub("", answer)
 
 
+def _numbers(marker: re.Match[str]) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", marker[1])]
+
+
 def printed(text: str) -> set[int]:
     """The numbers in brackets that a text has of its own, such as those of its footnotes."""
-    return {int(n) for match in _MARKER.finditer(text) for n in re.findall(r"\d+", match[1])}
+    return {n for match in _MARKER.finditer(text) for n in _numbers(match)}
 
 
 def renumbered(answer: str, places: Mapping[int, int]) -> str:
@@ -77,7 +81,7 @@ class ClaimStream:
             opened = _PARTIAL.search(before)
             cut = opened.start() if opened else len(before)
             yield from self._write(before[:cut])
-            self._markers += [int(n) for n in re.findall(r"\d+", match[1])]
+            self._markers += _numbers(match)
             self._held = before[cut:] + after
         partial = _PARTIAL.search(self._held)
         cut = partial.start() if partial else len(self._held)

@@ -10,8 +10,9 @@ floors below never import the floors above.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -244,16 +245,12 @@ class Ledger:
                 "DELETE FROM rejected WHERE collection = ? AND source = ?",
                 (collection, origin.source),
             )
-            for run, report in db.execute("SELECT id, report FROM runs").fetchall():
-                data = json.loads(report)
-                files, warnings = data.get("files", []), data.get("warnings", [])
-                kept = {
-                    "files": [each for each in files if each["path"] != origin.source],
-                    "warnings": [each for each in warnings if origin.source not in each],
-                }
-                if kept != {"files": files, "warnings": warnings}:
-                    text = json.dumps({key: kept.get(key, value) for key, value in data.items()})
-                    db.execute("UPDATE runs SET report = ? WHERE id = ?", (text, run))
+            _rewrite_reports(
+                db,
+                db.execute("SELECT id, report FROM runs").fetchall(),
+                files=lambda files: [each for each in files if each["path"] != origin.source],
+                warnings=lambda said: [each for each in said if origin.source not in each],
+            )
 
     def rename(self, collection: str, moves: Mapping[str, str]) -> None:
         """Documents have other paths now: what was recorded under the old ones goes with them.
@@ -266,13 +263,13 @@ class Ledger:
                 ((new, collection, old) for old, new in moves.items()),
             )
             rows = db.execute("SELECT id, report FROM runs WHERE collection = ?", (collection,))
-            for run, report in rows.fetchall():
-                data = json.loads(report)
-                files = data.get("files", [])
-                named = [{**each, "path": moves.get(each["path"], each["path"])} for each in files]
-                if named != files:
-                    text = json.dumps({**data, "files": named})
-                    db.execute("UPDATE runs SET report = ? WHERE id = ?", (text, run))
+            _rewrite_reports(
+                db,
+                rows.fetchall(),
+                files=lambda files: [
+                    {**each, "path": moves.get(each["path"], each["path"])} for each in files
+                ],
+            )
 
     def forget_collection(self, collection: str) -> None:
         """Its runs, roots, rejections and deletions: it was dropped as a whole."""
@@ -399,3 +396,18 @@ class Ledger:
     def backups(self) -> list[str]:
         """Their paths, whether or not they still exist."""
         return [row[0] for row in self._db.all("SELECT path FROM backups ORDER BY path")]
+
+
+def _rewrite_reports(
+    db: sqlite3.Connection,
+    rows: Iterable[tuple[int, str]],
+    **changes: Callable[[list[Any]], list[Any]],
+) -> None:
+    """Change these parts of the runs' reports, and write those that are others then."""
+    for run, report in rows:
+        data = json.loads(report)
+        changed = {
+            key: changes[key](value) if key in changes else value for key, value in data.items()
+        }
+        if changed != data:
+            db.execute("UPDATE runs SET report = ? WHERE id = ?", (json.dumps(changed), run))

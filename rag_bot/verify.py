@@ -173,9 +173,9 @@ class Verifier:
             reading = passage.source.reading
             if reading is None or passage.pair:
                 continue
+            read = passage.source.chunk.text[reading.start : reading.end]
             for match in words.finditer(passage.text):
                 start, end = passage.start + match.start(), passage.start + match.end()
-                read = passage.source.chunk.text[reading.start : reading.end]
                 if (
                     start < reading.end
                     and reading.start < end

@@ -26,11 +26,12 @@ from eval import apart
 from eval.systems import SHOWN, WARM_UP
 from ingest.report import Report
 from ingest.sync import ingest
-from rag_bot import config
+from rag_bot import config, read
 from rag_bot.catalogue import Collection, Prepared, chunk_id, document_id
 from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.index import Index, fingerprint
+from rag_bot.read import Reader
 from rag_bot.retrieve import retrieve
 from rag_bot.types import PAGE_SEPARATOR, Chunk, Document, Page
 
@@ -38,11 +39,14 @@ SENTENCES = 6
 """A chunk's, about as long as one of a real document."""
 CHUNKS, PAGE_CHUNKS = 100, 5
 """Of a document and of a page."""
+READ = 10
+"""Candidates that the reader reads."""
 
 
 class Grown(NamedTuple):
-    """One size. `query_s`: all questions of all repeats. `add_s`: a document ingested, per repeat.
+    """One size. `query_s`: all questions of all repeats; `read_s`: with `READ` candidates read.
 
+    `add_s`: a document ingested, per repeat, and `embed_s` what embedding its chunks takes alone.
     `memory_mb` is the peak of the process that answers, before it adds; `build_memory_mb` that of
     the one that built the index.
     """
@@ -53,7 +57,9 @@ class Grown(NamedTuple):
     disk_mb: float
     open_s: tuple[float, ...]
     query_s: tuple[float, ...]
+    read_s: tuple[float, ...]
     add_s: tuple[float, ...]
+    embed_s: tuple[float, ...]
     memory_mb: float
 
 
@@ -90,7 +96,9 @@ def grow(
         disk_mb,
         tuple(each["open_s"] for each in asked),
         tuple(seconds for each in asked for seconds in each["query_s"]),
+        tuple(seconds for each in asked for seconds in each["read_s"]),
         tuple(each["add_s"] for each in asked),
+        tuple(each["embed_s"] for each in asked),
         max(each["memory_mb"] for each in asked),
     )
 
@@ -159,14 +167,20 @@ def _ask(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
     with Index(settings.data_dir) as index:
         collection = index.collection(settings.collection, fingerprint(settings))
 
-        def seconds(question: str) -> float:
+        def seconds(question: str, reader: Reader | None = None) -> float:
             begun = perf_counter()
-            retrieve(index, embedder, collection, question, settings.retrieval, SHOWN)
+            limit = READ if reader else SHOWN
+            found = retrieve(index, embedder, collection, question, settings.retrieval, limit)
+            if reader:
+                reader.read(question, [("", hit.chunk.text) for hit in found.hits])
             return perf_counter() - begun
 
         seconds(task["questions"][0])  # opens the caches
         open_s = perf_counter() - begun
         query_s = [seconds(question) for question in task["questions"]]
+        reader = read.load(settings)
+        seconds(task["questions"][0], reader)
+        read_s = [seconds(question, reader) for question in task["questions"]] if reader else []
         # Linux counts in units of 1,024 bytes.
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
         *_, report = ingest(
@@ -174,9 +188,16 @@ def _ask(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
         )
         assert isinstance(report, Report), "an ingest ends with its report"
         assert report.complete, "the new document was not indexed"
+        (new,) = (e.id for e in index.catalogue.entries(collection) if e.source == task["file"])
+        texts = [stored.chunk.text for stored in index.catalogue.chunks_of(new)]
+        begun = perf_counter()
+        embedder.encode(texts)
+        embed_s = perf_counter() - begun
     return {
         "open_s": open_s,
         "query_s": query_s,
+        "read_s": read_s,
+        "embed_s": embed_s,
         "memory_mb": memory_mb,
         "add_s": report.seconds,
     }

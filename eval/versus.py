@@ -341,13 +341,15 @@ def _shown(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{each['title']}: {'; '.join(note for note in notes if note)}"
     if report["growth"]:
         yield "\nours as it grows (sentences drawn at random, random vectors)"
-        heads = ("chunks", "query p50", "query p95", "open", "add 1", "build", "disk", "memory")
+        heads = ["chunks", "query p50", "query p95", f"read {growth.READ} p95", "open", "add 1"]
+        heads += ["embed it", "build", "disk", "memory"]
         yield "".join(f"{head:>11}" for head in heads)
         for row in report["growth"]:
-            asked = latency.latency(row["query_s"])
+            asked, read = latency.latency(row["query_s"]), latency.latency(row["read_s"])
             assert asked is not None, "at least one question is asked"
-            seconds = [asked.p50, asked.p95, median(row["open_s"]), median(row["add_s"])]
-            cells = [f"{row['chunks']:,}", *map(plots.duration, [*seconds, row["build_s"]])]
+            seconds = [asked.p50, asked.p95, read.p95 if read else 0.0, median(row["open_s"])]
+            seconds += [median(row["add_s"]), median(row["embed_s"]), row["build_s"]]
+            cells = [f"{row['chunks']:,}", *map(plots.duration, seconds)]
             cells += [f"{row['disk_mb']:.0f} MB", f"{row['memory_mb']:.0f} MB"]
             yield "".join(f"{cell:>11}" for cell in cells)
 

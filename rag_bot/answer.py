@@ -14,6 +14,7 @@ from rag_bot.abstain import NOT_ANSWERED, REASONS, answerable, evidence, trust
 from rag_bot.catalogue import Collection
 from rag_bot.config import Settings
 from rag_bot.draft import Draft, Said, evidence_of
+from rag_bot.filler import question_in
 from rag_bot.index import Flipped, Index, fingerprint
 from rag_bot.parts import Part, parts
 from rag_bot.rank import distinct, merged, reranked
@@ -90,8 +91,10 @@ class Pipeline:
 
     def query(self, question: str, history: Sequence[Message] = ()) -> str:
         """The standalone form of a question, without its filters: what is searched for."""
-        plain = take(_encodable(question))[0].strip()
-        return standalone(plain, [replace(each, text=without(each.text)) for each in history])
+        plain = question_in(take(_encodable(question))[0].strip())
+        return standalone(
+            plain, [replace(each, text=question_in(without(each.text))) for each in history]
+        )
 
     def answer(
         self,
@@ -168,7 +171,7 @@ class Pipeline:
 
     def _parts(self, question: str, history: Sequence[Message]) -> tuple[Part, ...]:
         """The parts of a question, each standing alone in the conversation."""
-        plain = take(question)[0].strip()
+        plain = question_in(take(question)[0].strip())
         return tuple(part._replace(query=self.query(part.query, history)) for part in parts(plain))
 
     def _looked(

@@ -84,7 +84,9 @@ class Retrieval(_Section):
 
     candidates: int = Field(100, ge=1, le=1000, description="Chunks taken from each retriever")
     top_k: int = Field(4, ge=1, le=50, description="Sources shown to the model")
-    rrf_k: float = Field(5, gt=0, description="The constant of reciprocal rank fusion")
+    dense_weight: float = Field(
+        0.8, ge=0, le=1, description="What the vectors count beside the words of the question"
+    )
     read: int = Field(14, ge=1, le=200, description="Candidates that the reader reads")
     reader_weight: float = Field(
         0.4, ge=0, description="What the reader's judgement counts in the ranking; 0 nothing"

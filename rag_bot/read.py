@@ -150,6 +150,7 @@ class MiniReader:
 
     def read_pairs(self, pairs: Sequence[tuple[str, str, str]]) -> list[Reading]:
         """One reading for each (question, header, text), in their order."""
+        pairs = [(_marked(question), header, text) for question, header, text in pairs]
         order = sorted(range(len(pairs)), key=lambda n: sum(map(len, pairs[n])))
         found: dict[int, Reading] = {}
         with self._torch.inference_mode():
@@ -247,6 +248,11 @@ def best_spans(batch: Batch, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
     best = joint.flatten(1).max(dim=1)
     null = logits.starts[:, 0] + logits.ends[:, 0]
     return best.indices // length, best.indices % length, best.values - null
+
+
+def _marked(question: str) -> str:
+    """A question typed in haste with its mark: those that the reader learned from have one."""
+    return f"{question}?" if question[-1:].isalnum() and "?" not in question else question
 
 
 def keep_calibration(known: Path, new: Path) -> None:

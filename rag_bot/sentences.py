@@ -32,6 +32,8 @@ _LONG = 320
 _SHORT = 0.6
 """A line shorter than this share of the others was not broken by the page's width."""
 _UNITS = 3
+_PARAGRAPH = 2
+"""Line feeds."""
 _GOES_ON = re.compile(
     r"(?:[,;:–—/(&-]|\b(?:the|an?|and|or|of|in|on|at|to|for|from|by|with|as|than|is|are|der|die|das|den|"
     r"dem|des|und|oder|mit|von|vom|zu|zum|zur|im|am|für|le|la|les|un|une|du|de|des|et|ou|à|au|aux))\s*$",
@@ -106,9 +108,12 @@ def _cuts(text: str) -> Iterator[int]:
     for match in _BOUNDARY.finditer(text):
         end = match.end("stop") if match["stop"] else match.end()
         if match["stop"] and match["stop"][0] == ".":
-            following = text[match.end() :].lstrip()[:1]
+            after = text[end:]
+            following = after.lstrip()
+            gap = after[: len(after) - len(following)]
             line = text[max(0, end - 24) : match.start("stop") + 1]
-            if following.islower() or _ABBREVIATION.search(line):
+            goes_on = following[:1].islower() and gap.count("\n") < _PARAGRAPH
+            if goes_on or _ABBREVIATION.search(line):
                 continue
         yield end
 

@@ -153,10 +153,14 @@ def test_ours_is_measured_and_shown_on_two_documents_of_our_own(
     assert set(values) == set(BY)
     assert all(value["middle"] > 0 for value in values.values())
     assert values["recall@5, documents"]["middle"] == 1
-    assert (told["growth"][0]["chunks"], len(told["growth"][0]["query_s"])) == (12, 2)
+    (grown,) = told["growth"]
+    assert (grown["chunks"], len(grown["query_s"]), len(grown["read_s"])) == (12, 2, 2)
+    assert min(grown["read_s"]) > min(grown["query_s"])
+    assert 0 < grown["embed_s"][0] < grown["add_s"][0]
     shown = "\n".join(versus._shown(told))
     assert "ingest, pages/s (higher is better)" in shown
     assert "query p95" in shown
+    assert "read 10 p95" in shown
     assert "Seconds by number of chunks" in (tmp_path / "growth.svg").read_text()
 
 

@@ -96,6 +96,17 @@ def test_a_supported_claim_gets_its_marker_and_citation(ask: Ask, scripted: Any)
     assert {"retrieve", "first_token", "generate", "total"} <= set(answer.timings)
 
 
+def test_a_long_mail_is_searched_for_by_what_it_asks(ask: Ask, scripted: Any) -> None:
+    mail = "\n".join(["The pump of my neighbour is loud, and I told the Vortex people."] * 40)
+    said = scripted("Full-time employees have 28 days of paid leave.")
+    answer, _ = ask(said, f"{mail}\n\n{QUESTION}")
+    assert answer.query == QUESTION
+    assert answer.question.startswith(mail)
+    assert [cited.document for cited in answer.citations] == ["leave.txt"]
+    earlier = Message("user", f"{mail}\n\nWho built the pump?")
+    assert "neighbour" not in ask(None, "And of which colour is it?", earlier, floor=1)[0].query
+
+
 def test_tokens_joined_are_the_answer_however_the_model_cuts_them(ask: Ask, scripted: Any) -> None:
     text = "Full-time employees have 28 days of paid leave [1]. Unused leave expires on 31 March."
     answer, shown = ask(scripted(*text))

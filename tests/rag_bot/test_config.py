@@ -35,20 +35,20 @@ def test_defaults_come_from_nowhere_else() -> None:
 def test_file_beats_default_environment_beats_file_flag_beats_environment(tmp_path: Path) -> None:
     file = write(
         tmp_path / "c.toml",
-        "[retrieval]\ntop_k = 5\ncandidates = 60\nrrf_k = 20\n",
+        "[retrieval]\ntop_k = 5\ncandidates = 60\ndense_weight = 0.2\n",
     )
     loaded = config.load(
         file,
-        flags={"retrieval.rrf_k": 40, "retrieval.floor": None},
-        environ={"RAG_BOT_RETRIEVAL__CANDIDATES": "70", "RAG_BOT_RETRIEVAL__RRF_K": "30"},
+        flags={"retrieval.dense_weight": 0.4, "retrieval.floor": None},
+        environ={"RAG_BOT_RETRIEVAL__CANDIDATES": "70", "RAG_BOT_RETRIEVAL__DENSE_WEIGHT": "0.3"},
     )
     retrieval = loaded.settings.retrieval
-    assert (retrieval.top_k, retrieval.candidates, retrieval.rrf_k) == (5, 70, 40)
+    assert (retrieval.top_k, retrieval.candidates, retrieval.dense_weight) == (5, 70, 0.4)
     assert retrieval.floor == config.Retrieval().floor
     origins = {each.key: each.origin for each in loaded.explain()}
     assert origins["retrieval.top_k"] == str(file)
     assert origins["retrieval.candidates"] == "RAG_BOT_RETRIEVAL__CANDIDATES"
-    assert origins["retrieval.rrf_k"] == "flag"
+    assert origins["retrieval.dense_weight"] == "flag"
     assert origins["retrieval.floor"] == "default"
 
 

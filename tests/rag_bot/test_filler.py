@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_bot.filler import bare
+from rag_bot.filler import bare, question_in
+
+MAIL = "\n".join(["I had meant to write earlier, but then the cat fell ill."] * 30)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,42 @@ def test_no_word_is_added_or_moved(question: str) -> None:
     words, left = question.split(), bare(question).split()
     places = iter(words)
     assert all(word in places for word in left)
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("Who is the safety officer?", "Who is the safety officer?"),
+        ("Tell me when the lease ends.", "Tell me when the lease ends."),
+        ("when does the lease end", "when does the lease end"),
+        ("Kurz gesagt: Wann endet die Miete?", "Kurz gesagt: Wann endet die Miete?"),
+        # Alone, it would be about nothing.
+        (
+            "ABC lets the shop to us. When does it end?",
+            "ABC lets the shop to us. When does it end?",
+        ),
+        ("Who lets the shop?\n\nHow was I?\n\nTill when?", "Who lets the shop? Till when?"),
+    ],
+)
+@pytest.mark.parametrize("where", ["{mail}\n\n{asked}", "{asked}\n\n{mail}"])
+def test_of_a_long_message_what_it_asks_is_left(asked: str, left: str, where: str) -> None:
+    assert question_in(where.format(mail=MAIL, asked=asked)) == left
+
+
+def test_of_many_questions_the_last_are_left() -> None:
+    asked = [f"What does clause number {n} say about the deposit?" for n in range(60)]
+    left = question_in("\n".join(asked))
+    assert left.endswith(asked[-1])
+    assert asked[0] not in left
+    assert len(left) <= 600
+
+
+def test_a_short_message_and_one_that_asks_nothing_stay_as_they_are() -> None:
+    short = "We moved in May. What is the rent?"
+    assert question_in(short) == short
+    assert question_in(MAIL) == MAIL
+
+
+def test_a_single_endless_question_stays_whole() -> None:
+    endless = "What is " + "the rent of the shop " * 60 + "?"
+    assert question_in(endless) == endless.strip()

@@ -60,6 +60,18 @@ def test_nothing_to_read_points_nowhere(reader: MiniReader, text: str) -> None:
     assert text[reading.start : reading.end].strip() == ""
 
 
+def test_a_question_typed_in_haste_is_read_as_one(reader: MiniReader) -> None:
+    hasty, whole, said = (
+        reader.read_pairs([(asked, "", LEAVE)])
+        for asked in (
+            "when does leave expire",
+            "when does leave expire?",
+            "when does leave expire.",
+        )
+    )
+    assert hasty == whole != said
+
+
 def test_nothing_asked_and_nothing_given(reader: MiniReader) -> None:
     assert reader.read("When?", []) == []
     assert len(reader.read("", [("", LEAVE)])) == 1

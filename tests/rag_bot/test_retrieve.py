@@ -1,6 +1,8 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rag_bot.catalogue import Collection, Prepared
 from rag_bot.config import Retrieval
@@ -10,34 +12,72 @@ from rag_bot.retrieve import fuse, retrieve
 from rag_bot.types import Chunk, ScoredChunk
 
 
-def ranking(*names: str) -> list[ScoredChunk]:
-    return [ScoredChunk(Chunk(n, "d", n, 1, 1, 0, 1), 9.0, "dense") for n in names]
+def ranking(**scores: float) -> list[ScoredChunk]:
+    return [ScoredChunk(Chunk(n, "d", n, 1, 1, 0, 1), s, "dense") for n, s in scores.items()]
+
+
+def fused(lexical: list[ScoredChunk], dense: list[ScoredChunk], depth: int = 9) -> dict[str, float]:
+    return {hit.chunk.id: hit.score for hit in fuse(lexical, dense, 0.8, depth)}
 
 
 def test_fusion_worked_by_hand() -> None:
-    """With k = 10: b has 1/12 + 1/11, a has 1/11, d has 1/12, c has 1/13."""
-    fused = fuse([ranking("a", "b", "c"), ranking("b", "d")], 10)
-    assert [hit.chunk.id for hit in fused] == ["b", "a", "d", "c"]
-    assert [hit.score for hit in fused] == pytest.approx([23 / 132, 1 / 11, 1 / 12, 1 / 13])
-    assert {hit.retriever for hit in fused} == {"hybrid"}
+    """BM25 by its best, 20; cosines from -1 to their best, 0.6: a range of 1.6.
+
+    a: 0.2 * 20/20 + 0.8 * 1.2/1.6; b: 0.2 * 5/20 + 0.8 * 1.6/1.6. What a whole ranking lacks has
+    nothing of it: c has 0.2 * 10/20, d 0.8 * 1.4/1.6.
+    """
+    scores = fused(ranking(a=20, c=10, b=5), ranking(b=0.6, d=0.4, a=0.2))
+    assert scores == pytest.approx({"b": 0.85, "a": 0.8, "d": 0.7, "c": 0.1})
+    assert list(scores) == ["b", "a", "d", "c"]
+    hits = fuse(ranking(a=20), ranking(a=0.6), 0.8, 9)
+    assert [(hit.chunk.id, hit.score, hit.retriever) for hit in hits] == [("a", 1.0, "hybrid")]
+
+
+def test_what_a_ranking_was_too_short_for_has_its_last_score() -> None:
+    scores = fused(ranking(a=20, b=10), ranking(c=0.6, d=0.5), depth=2)
+    assert scores["a"] == pytest.approx(0.2 + 0.8 * 1.5 / 1.6)
+    assert scores["c"] == pytest.approx(0.2 * 0.5 + 0.8)
+
+
+def test_a_near_miss_counts_more_than_its_rank_says() -> None:
+    """Second in both, hardly worse in either, against first in one and far off in the other."""
+    lexical, dense = ranking(a=20, b=19.9, c=2), ranking(c=0.6, b=0.59, a=-0.2)
+    assert next(iter(fused(lexical, dense))) == "b"
 
 
 def test_a_tie_keeps_the_order_of_appearance() -> None:
-    """Both have 1/61 + 1/62 = 0.032523 with the paper's k = 60."""
-    fused = fuse([ranking("a", "b"), ranking("b", "a")], 60)
-    assert [hit.chunk.id for hit in fused] == ["a", "b"]
-    assert fused[0].score == fused[1].score == pytest.approx(0.0325225)
+    assert [hit.chunk.id for hit in fuse(ranking(x=3, a=3), ranking(a=1, x=1), 0.5, 2)] == [
+        "x",
+        "a",
+    ]
 
 
-def test_a_larger_k_lets_agreement_beat_a_single_first_place() -> None:
-    """a: 1/(k+1); b: 2/(k+3). At k = 0.5 that is 0.667 to 0.571, at k = 10 0.091 to 0.154."""
-    rankings = [ranking("a", "x", "b"), ranking("y", "z", "b")]
-    assert fuse(rankings, 0.5)[0].chunk.id == "a"
-    assert fuse(rankings, 10)[0].chunk.id == "b"
+def test_without_words_or_without_vectors_the_other_decides() -> None:
+    assert list(fused([], ranking(a=0.5, b=0.1))) == ["a", "b"]
+    assert list(fused(ranking(a=5, b=1), [])) == ["a", "b"]
+    assert list(fused(ranking(b=0), ranking(a=-1))) == ["b", "a"]
 
 
 def test_fusing_nothing_is_nothing() -> None:
-    assert fuse([], 10) == fuse([[], []], 10) == []
+    assert fuse([], [], 0.8, 100) == []
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 50)),
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(-1, 1)),
+    st.floats(0, 1),
+    st.integers(1, 8),
+)
+def test_scores_lie_between_0_and_1_and_all_are_kept(
+    words: dict[str, float], meaning: dict[str, float], weight: float, depth: int
+) -> None:
+    lexical, dense = (
+        sorted(ranking(**each), key=lambda hit: -hit.score) for each in (words, meaning)
+    )
+    hits = fuse(lexical, dense, weight, depth)
+    assert {hit.chunk.id for hit in hits} == {*words, *meaning}
+    assert all(-1e-9 <= hit.score <= 1 + 1e-9 for hit in hits)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 @pytest.fixture
@@ -61,10 +101,10 @@ def test_meaning_finds_what_words_do_not(
 
 
 def test_a_code_finds_its_page(index: Index, docs: Collection, embedder: Embedder) -> None:
-    found = retrieve(index, embedder, docs, "E-417", Retrieval(rrf_k=10))
+    found = retrieve(index, embedder, docs, "E-417", Retrieval())
     assert "E-417" in found.hits[0].chunk.text
-    # First in both rankings with rrf_k = 10.
-    assert found.hits[0].score == pytest.approx(2 / 11)
+    # The best in both rankings.
+    assert found.hits[0].score == pytest.approx(1)
 
 
 def test_the_number_of_hits_is_top_k_unless_said(

@@ -56,6 +56,7 @@ def cut(text: str) -> list[str]:
     ("text", "expected"),
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("It ended.\n\nand then\nit began", ["It ended.", "and then\nit began"]),
         ("He said “no.” She left.", ["He said “no.”", "She left."]),
         ("See Fig. 3 for No. 7, Dr. Smith.", ["See Fig. 3 for No. 7, Dr. Smith."]),
         ("Use tape, e.g. duct tape. Then wait.", ["Use tape, e.g. duct tape.", "Then wait."]),

@@ -228,7 +228,7 @@ def test_config_tells_where_a_value_came_from(
     assert rows["retrieval.floor"]["value"] == 0.3
     assert rows["retrieval.floor"]["origin"] == "RAG_BOT_RETRIEVAL__FLOOR"
     assert (rows["server.port"]["value"], rows["server.port"]["origin"]) == (8000, "flag")
-    assert rows["retrieval.rrf_k"]["origin"] == "default"
+    assert rows["retrieval.dense_weight"]["origin"] == "default"
     assert rows["models.endpoint_key"]["value"] == "***"
 
 

@@ -244,6 +244,13 @@ class Catalogue:
         )
         return [Place(*row) for row in rows]
 
+    def names(self, collection: Collection) -> list[tuple[str, str, str]]:
+        """Each live document's id, source and title, in no order."""
+        return self._db.all(
+            "SELECT id, source, title FROM documents WHERE collection_id = ? AND state = 'live'",
+            (collection.id,),
+        )
+
     def document(self, document_id: str) -> Document | None:
         """A live document with its text, or None."""
         row = self._db.one(

@@ -87,6 +87,9 @@ class Retrieval(_Section):
     dense_weight: float = Field(
         0.8, ge=0, le=1, description="What the vectors count beside the words of the question"
     )
+    mention_gain: float = Field(
+        0.15, ge=0, description="What a document gains that a good source names; 0 nothing"
+    )
     read: int = Field(14, ge=1, le=200, description="Candidates that the reader reads")
     reader_weight: float = Field(
         0.4, ge=0, description="What the reader's judgement counts in the ranking; 0 nothing"

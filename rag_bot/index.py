@@ -30,9 +30,10 @@ from rag_bot.catalogue import Catalogue, Collection, Entry, Prepared, Vectors
 from rag_bot.config import Settings
 from rag_bot.database import Database
 from rag_bot.errors import IndexBusy, IndexDamaged, IndexMismatch, Unavailable, UsageError
-from rag_bot.exact import Exact, Within
 from rag_bot.ledger import Ledger, Origin, Rejection
+from rag_bot.mentions import Names
 from rag_bot.pool import Pool
+from rag_bot.remembered import Remembered, Within
 from rag_bot.scope import Scope
 from rag_bot.seal import Seal
 from rag_bot.types import ScoredChunk
@@ -120,8 +121,10 @@ class Index:
             raise
         self.catalogue = Catalogue(self._database)
         self.ledger = Ledger(self._database)
-        self._exact = Exact(self.catalogue)
-        self._pool = Pool(data_dir, self.catalogue, self._seal, self._viewing, self._exact.forget)
+        self._remembered = Remembered(self.catalogue)
+        self._pool = Pool(
+            data_dir, self.catalogue, self._seal, self._viewing, self._remembered.forget
+        )
         try:
             if not trusted:
                 self._examine()
@@ -250,7 +253,7 @@ class Index:
                     self.catalogue.owe_purge(collection)
                     for begun in self.catalogue.building(collection.name):
                         self._discard(begun)
-                self._exact.forget()
+                self._remembered.forget()
             with self._pool.mistrusting(collection):
                 self._pool.sweep(collection, caches)
 
@@ -391,7 +394,12 @@ class Index:
         if not scopes:
             return None
         with self.view():
-            return self._exact.within(collection, scopes, self._database.changes())
+            return self._remembered.within(collection, scopes, self._database.changes())
+
+    def names(self, collection: Collection) -> Names:
+        """What the collection's documents go by, for `rag_bot.mentions`."""
+        with self.view():
+            return self._remembered.names(collection, self._database.changes())
 
     def dense(
         self,
@@ -417,7 +425,7 @@ class Index:
         def search(caches: Caches) -> list[tuple[str, float]]:
             found = caches.dense(vector, max(limit, _TIES))
             if _walled_in(found):
-                return self._exact.all_vectors(collection, self._database.changes()).search(
+                return self._remembered.all_vectors(collection, self._database.changes()).search(
                     vector, limit
                 )
             return found[:limit]
@@ -432,7 +440,7 @@ class Index:
             return [] if _walled_in(found) else found
 
         def exact(_: Caches) -> list[tuple[str, float]]:
-            return self._exact.vectors_within(collection, within).search(vector, limit)
+            return self._remembered.vectors_within(collection, within).search(vector, limit)
 
         # Chroma's own `where` takes five times as long as a query without one.
         if within.chunks > _FEW and (wide := math.ceil(limit / within.share * _SPARE)) <= _WIDE:

@@ -1,4 +1,4 @@
-"""Finding: dense and lexical retrieval, fused."""
+"""Finding: dense and lexical retrieval, fused, and what the found speaks of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rag_bot.catalogue import Collection
 from rag_bot.config import Retrieval
 from rag_bot.filler import bare
 from rag_bot.index import Index
+from rag_bot.mentions import followed
 from rag_bot.scope import Scope
 from rag_bot.types import ScoredChunk
 
@@ -47,7 +48,9 @@ def retrieve(
         within = index.within(collection, scopes)
         dense = index.dense(collection, vector, candidates, within)
         lexical = index.lexical(collection, bare(query), candidates, within)
+        names = index.names(collection)
     fused = fuse(lexical, dense, settings.dense_weight, candidates)
+    fused = followed(fused, names, settings.mention_gain)
     return Found(fused[:limit], dense[0].score if dense else 0.0)
 
 

@@ -1,6 +1,7 @@
-"""What a scope holds, and the vectors that are searched exactly rather than through Chroma.
+"""What is kept in memory between questions, by the catalogue's state.
 
-Kept in memory between questions, by the catalogue's state; forgotten when a document goes.
+What a scope holds, the vectors that are searched exactly rather than through Chroma, and the names
+that documents go by. Forgotten when a document goes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from rag_bot.catalogue import Catalogue, Collection
 from rag_bot.lexical import number
+from rag_bot.mentions import Names
 from rag_bot.scope import Scope, fitting
 from rag_bot.vectors import MemoryVectors
 
@@ -29,7 +31,7 @@ class Within(NamedTuple):
     share: float
 
 
-class Exact:
+class Remembered:
     """Not safe for threads: whoever asks holds the index's view."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -37,12 +39,14 @@ class Exact:
         self._within: dict[tuple[int, int, tuple[Scope, ...]], Within] = {}
         self._parts: dict[tuple[int, frozenset[str]], MemoryVectors] = {}
         self._all: dict[int, tuple[int, MemoryVectors]] = {}
+        self._names: dict[int, tuple[int, Names]] = {}
 
     def forget(self) -> None:
         """What was read may be of a document that goes, or of a collection."""
         self._within.clear()
         self._parts.clear()
         self._all.clear()
+        self._names.clear()
 
     def within(self, collection: Collection, scopes: tuple[Scope, ...], state: int) -> Within:
         """The collection's documents that fit all scopes, as of a state of the catalogue."""
@@ -84,4 +88,12 @@ class Exact:
                 ids = [stored.chunk.id for stored in self._catalogue.chunks_of(entry.id)]
                 if ids:
                     held[1].replace(ids, self._catalogue.vectors_of(entry.id))
+        return held[1]
+
+    def names(self, collection: Collection, state: int) -> Names:
+        """What the collection's documents go by, as of a state of the catalogue."""
+        held = self._names.get(collection.id)
+        if held is None or held[0] != state:
+            names = Names(self._catalogue.names(collection))
+            held = self._names[collection.id] = (state, names)
         return held[1]

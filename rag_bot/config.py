@@ -88,7 +88,9 @@ class Retrieval(_Section):
         0.8, ge=0, le=1, description="What the vectors count beside the words of the question"
     )
     mention_gain: float = Field(
-        0.15, ge=0, description="What a document gains that a good source names; 0 nothing"
+        0.15,
+        ge=0,
+        description="What a document gains that the question or a good source names; 0 nothing",
     )
     read: int = Field(14, ge=1, le=200, description="Candidates that the reader reads")
     reader_weight: float = Field(

@@ -70,21 +70,25 @@ class Names:
         return found
 
 
-def followed(ranking: Sequence[ScoredChunk], names: Names, gain: float) -> list[ScoredChunk]:
-    """The ranking, the best passage of each document that its leading ones name moved up.
+def followed(
+    query: str, ranking: Sequence[ScoredChunk], names: Names, gain: float
+) -> list[ScoredChunk]:
+    """The ranking, the best passage of each document that is named moved up.
 
-    `gain` is what that passage's score, of one in [0, 1], is raised by if the best source names the
-    document. A document that was not found at all is not added.
+    `gain` is what its score, of one in [0, 1], is raised by if the query or the best source names
+    the document. A document that was not found at all is not added.
     """
     best: dict[str, ScoredChunk] = {}
     for hit in ranking:
         best.setdefault(hit.chunk.document_id, hit)
-    gains: dict[str, float] = {}
+    said = [(1.0, names.within(query, ""))]
     for place, hit in enumerate(list(best.values())[:_SOURCES]):
-        for document, sure in names.within(hit.chunk.text, hit.chunk.document_id).items():
-            if document in best:
-                chunk_id = best[document].chunk.id
-                gains[chunk_id] = max(gains.get(chunk_id, 0.0), gain * _FALL**place * sure)
+        said.append((_FALL**place, names.within(hit.chunk.text, hit.chunk.document_id)))
+    gains: dict[str, float] = {}
+    for weight, named in said:
+        for document in named.keys() & best.keys():
+            chunk_id = best[document].chunk.id
+            gains[chunk_id] = max(gains.get(chunk_id, 0.0), gain * weight * named[document])
     return sorted(
         (replace(hit, score=hit.score + gains.get(hit.chunk.id, 0.0)) for hit in ranking),
         key=lambda hit: -hit.score,

@@ -50,7 +50,7 @@ def retrieve(
         lexical = index.lexical(collection, bare(query), candidates, within)
         names = index.names(collection)
     fused = fuse(lexical, dense, settings.dense_weight, candidates)
-    fused = followed(fused, names, settings.mention_gain)
+    fused = followed(query, fused, names, settings.mention_gain)
     return Found(fused[:limit], dense[0].score if dense else 0.0)
 
 

@@ -60,10 +60,16 @@ def test_what_the_best_source_names_is_moved_up() -> None:
         hit("film", 0.7, chunk="film-1"),
         hit("film", 0.69, chunk="film-2"),
     ]
-    found = followed(ranking, NAMES, 0.15)
+    found = followed("Who?", ranking, NAMES, 0.15)
     assert ids(found) == ["town", "film-1", "beach", "film-2"]
     assert [each.score for each in found] == pytest.approx([1.0, 0.85, 0.84, 0.69])
-    assert followed(ranking, NAMES, 0.0) == ranking
+    assert followed("Who?", ranking, NAMES, 0.0) == ranking
+
+
+def test_what_the_question_names_is_moved_up() -> None:
+    ranking = [hit("a", 1.0), hit("policy", 0.9, chunk="p1"), hit("policy", 0.8, chunk="p2")]
+    found = followed("What does the travel policy say of hotels?", ranking, NAMES, 0.15)
+    assert [(each.chunk.id, each.score) for each in found] == [("p1", 1.05), ("a", 1), ("p2", 0.8)]
 
 
 def test_lower_sources_say_less_and_the_sixth_nothing() -> None:
@@ -71,18 +77,18 @@ def test_lower_sources_say_less_and_the_sixth_nothing() -> None:
     others = [hit(f"o{n}", 0.9) for n in range(5)]
     names_it = "See the Travel Policy."
     low = hit("policy", 0.1)
-    assert followed([hit("a", 1.0), hit("b", 0.9, names_it), low], NAMES, 0.2)[
+    assert followed("Who?", [hit("a", 1.0), hit("b", 0.9, names_it), low], NAMES, 0.2)[
         -1
     ].score == pytest.approx(0.1 + 0.2 * 0.7)
     both = [hit("a", 1.0, names_it), hit("b", 0.9, names_it), low]
-    assert followed(both, NAMES, 0.2)[-1].score == pytest.approx(0.3)
-    assert followed([*others, hit("b", 0.8, names_it), low], NAMES, 0.2)[-1].score == 0.1
+    assert followed("Who?", both, NAMES, 0.2)[-1].score == pytest.approx(0.3)
+    assert followed("Who?", [*others, hit("b", 0.8, names_it), low], NAMES, 0.2)[-1].score == 0.1
 
 
 def test_what_was_not_found_is_not_made_up() -> None:
     ranking = [hit("town", 1.0, "Maximum Overdrive")]
-    assert followed(ranking, NAMES, 0.15) == ranking
-    assert followed([], NAMES, 0.15) == []
+    assert followed("Who?", ranking, NAMES, 0.15) == ranking
+    assert followed("Who?", [], NAMES, 0.15) == []
 
 
 def test_the_folder_is_no_name() -> None:

@@ -35,6 +35,9 @@ _RACY_NS = 2_000_000_000
 _PATIENCE = 2.0
 """Seconds a finished document waits for others to be embedded with it."""
 
+_FIRST_CHUNKS = 64
+"""The first batch is small, and each next one twice as large: the embedder need not wait for it."""
+
 _PASSING = frozenset({"changed", "crashed", "timeout", "unreadable"})
 """Codes of rejections that the same bytes may not meet again."""
 
@@ -270,6 +273,7 @@ class _Run:
         batch: list[Draft] = []
         chunks = 0
         begun = 0.0
+        enough = min(_FIRST_CHUNKS, self.settings.ingest.batch_chunks)
         for job, outcome in drafts(jobs, recipe):
             if isinstance(outcome, Draft) and self._unwanted(outcome.document.sha256):
                 outcome = NotADocument("deleted", _kept_out(job.source).reason, _UNDELETE)
@@ -285,10 +289,10 @@ class _Run:
                 yield _result(entry, "unchanged")
             else:
                 yield self._reject(job, outcome)
-            full = chunks >= self.settings.ingest.batch_chunks
-            if batch and (full or time.monotonic() - begun > _PATIENCE):
+            if batch and (chunks >= enough or time.monotonic() - begun > _PATIENCE):
                 yield from self._write(collection, batch)
                 batch, chunks = [], 0
+                enough = min(2 * enough, self.settings.ingest.batch_chunks)
         if batch:
             yield from self._write(collection, batch)
 

@@ -21,6 +21,7 @@ from rag_bot.rank import distinct, merged, reranked
 from rag_bot.retrieve import retrieve
 from rag_bot.rewrite import completed, name, refers, standalone
 from rag_bot.scope import Scope, take, without
+from rag_bot.spell import corrected
 from rag_bot.survey import Survey
 from rag_bot.types import (
     Answer,
@@ -83,15 +84,21 @@ class Pipeline:
         other settings.
         """
         query, written = take(_encodable(query))
+        query = self._spelled(question_in(query), collection)
         return self._find(query, collection, limit, _scopes(scope, written))[0]
 
     def sources(self, query: str, *, collection: str | None = None) -> tuple[Source, ...]:
         """The sources of an answer to a standalone query, before they are cut to the prompt."""
         return self._find(_encodable(query), collection)[0]
 
-    def query(self, question: str, history: Sequence[Message] = ()) -> str:
-        """The standalone form of a question, without its filters: what is searched for."""
-        plain = question_in(take(_encodable(question))[0].strip())
+    def query(
+        self, question: str, history: Sequence[Message] = (), *, collection: str | None = None
+    ) -> str:
+        """The standalone form of a question, without its filters: what is searched for.
+
+        Slips of the finger are put right by the words of the collection. Errors are as in `search`.
+        """
+        plain = self._spelled(question_in(take(_encodable(question))[0].strip()), collection)
         return standalone(
             plain, [replace(each, text=question_in(without(each.text))) for each in history]
         )
@@ -115,12 +122,14 @@ class Pipeline:
         clock = _Clock()
         question = _encodable(question)
         scopes = _scopes(scope, take(question)[1])
-        query = self.query(question, history)
+        query = self.query(question, history, collection=collection)
         many = survey.wanted(query)
         if many:
             yield from self._survey(question, query, many, collection, scopes, clock)
             return
-        several, looks = self._looked(self._parts(question, history), collection, scopes)
+        several, looks = self._looked(
+            self._parts(question, history, collection), collection, scopes
+        )
         # Where no part gets an answer, the whole still may: it says more than they do.
         if not all(look.reason for look in looks):
             answered = yield from self._several(question, query, several, looks, clock)
@@ -156,6 +165,16 @@ class Pipeline:
             return
         yield _answered(base, said.text, said.citations, said.verdicts, clock)
 
+    def _spelled(self, query: str, collection: str | None) -> str:
+        def spelled(held: Collection, embedder: Embedder) -> str:
+            return corrected(
+                query,
+                lambda word: embedder.has_word(word) or self.index.holds(held, word),
+                lambda word, slips: self.index.alike(held, word, slips),
+            )
+
+        return self._settled(collection, spelled) if query else query
+
     def _draft(
         self,
         query: str,
@@ -169,10 +188,15 @@ class Pipeline:
         draft = Draft(query, shown, self.embedder(), numbers, believed=believed)
         return shown, draft, draft.write(generator.stream(prompt.build(query, shown)))
 
-    def _parts(self, question: str, history: Sequence[Message]) -> tuple[Part, ...]:
+    def _parts(
+        self, question: str, history: Sequence[Message], collection: str | None
+    ) -> tuple[Part, ...]:
         """The parts of a question, each standing alone in the conversation."""
         plain = question_in(take(question)[0].strip())
-        return tuple(part._replace(query=self.query(part.query, history)) for part in parts(plain))
+        return tuple(
+            part._replace(query=self.query(part.query, history, collection=collection))
+            for part in parts(plain)
+        )
 
     def _looked(
         self, several: Sequence[Part], collection: str | None, scopes: tuple[Scope, ...]

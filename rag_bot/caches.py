@@ -114,6 +114,16 @@ class Caches:
         with _guarded():
             return self.lexical.search(query, limit, among, share)
 
+    def holds(self, word: str) -> bool:
+        """Whether any text has this word, in whatever form."""
+        with _guarded():
+            return self.lexical.holds(word)
+
+    def alike(self, word: str, slips: int, limit: int) -> list[tuple[str, float]]:
+        """Chunks with a word that is written nearly so; see `Lexical.alike`."""
+        with _guarded():
+            return self.lexical.alike(word, slips, limit)
+
     def close(self) -> None:
         """Write everything out and let go of the files."""
         with _guarded():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 32
+_BEGINS = ("", "▁", "Ġ")
+"""What marks the piece that a word begins with: nothing in WordPiece, these elsewhere."""
 
 
 def use_threads(count: int) -> None:
@@ -79,6 +82,15 @@ class Embedder(BaseEmbedding):
     def dimension(self) -> int:
         """Length of a vector."""
         return int(self._model.get_embedding_dimension())
+
+    def has_word(self, word: str) -> bool:
+        """Whether its vocabulary has this word, in lower case, as one piece."""
+        vocabulary = self._vocabulary
+        return any(mark + word.lower() in vocabulary for mark in _BEGINS)
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        return frozenset(self._model.tokenizer.get_vocab())
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors of unit length: `(len(texts), dimension)`, float32.

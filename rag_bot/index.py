@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import filelock
 
@@ -39,6 +39,8 @@ from rag_bot.seal import Seal
 from rag_bot.types import ScoredChunk
 
 __all__ = ["Flipped", "Index", "Owner", "busy", "context", "fingerprint", "indexed_text", "owner"]
+
+_T = TypeVar("_T")
 
 CHUNKER = "sentences-2"
 """Changes when `ingest.chunk` would cut the same text differently."""
@@ -466,6 +468,15 @@ class Index:
 
         return self._hits(collection, search, "lexical", within)
 
+    def holds(self, collection: Collection, word: str) -> bool:
+        """Whether any of its texts has this word, in whatever form. Raises Flipped."""
+        return bool(self._asked(collection, lambda caches: caches.holds(word)))
+
+    def alike(self, collection: Collection, word: str, slips: int) -> list[str]:
+        """Some of its texts with a word whose stem is within 1 or 2 slips of the word's."""
+        hits = self._hits(collection, lambda caches: caches.alike(word, slips, _ALIKE), "lexical")
+        return [f"{hit.chunk.heading} {hit.chunk.text}" for hit in hits]
+
     def _hits(
         self,
         collection: Collection,
@@ -475,27 +486,24 @@ class Index:
     ) -> list[ScoredChunk]:
         """What a cache finds, less what the catalogue does not list, or lists elsewhere."""
         with self.view():
-            if not self.catalogue.is_live(collection):
-                raise Flipped
-            try:
-                found = search(self._pool.opened(collection))
-            except CacheBroken:
-                self._pool.mistrust(collection)
-                found = self._search_again(collection, search)
+            found = self._asked(collection, search)
             stored = self.catalogue.chunks(collection, [chunk_id for chunk_id, _ in found])
         hits = [ScoredChunk(stored[i].chunk, score, retriever) for i, score in found if i in stored]
         if within is None:
             return hits
         return [hit for hit in hits if hit.chunk.document_id in within.documents]
 
-    def _search_again(
-        self, collection: Collection, search: Callable[[Caches], list[tuple[str, float]]]
-    ) -> list[tuple[str, float]]:
-        try:
-            return search(self._pool.opened(collection))
-        except CacheBroken:
-            self._pool.mistrust(collection)
-            return search(self._pool.in_memory(collection))
+    def _asked(self, collection: Collection, ask: Callable[[Caches], _T]) -> _T:
+        """What the caches say: as they are, else made anew, else from memory. Raises Flipped."""
+        with self.view():
+            if not self.catalogue.is_live(collection):
+                raise Flipped
+            for _ in range(_TRIES):
+                try:
+                    return ask(self._pool.opened(collection))
+                except CacheBroken:
+                    self._pool.mistrust(collection)
+            return ask(self._pool.in_memory(collection))
 
     # Care
 
@@ -605,6 +613,9 @@ class Index:
 
 CATALOGUE = "catalogue.sqlite"
 _MOMENT = 0.3
+_TRIES = 2
+_ALIKE = 50
+"""Texts that are looked through for a word that is nearly another."""
 _TIES = 20
 """So many equal scores are taken for equal vectors."""
 _FEW = 10_000

@@ -128,6 +128,24 @@ class Lexical:
             hits = self._search_among(searcher, query, limit, among, share)
         return [(searcher.doc(address)["id"][0], score) for score, address in hits]
 
+    def holds(self, word: str) -> bool:
+        """Whether any text has this word, in whatever form."""
+        terms = analyze(word)
+        return all(self._index.searcher().doc_freq("body", term) for term in terms)
+
+    def alike(self, word: str, slips: int, limit: int) -> list[tuple[str, float]]:
+        """Ids of texts with a word whose stem is within 1 or 2 slips of the word's, in no order."""
+        queries = [
+            (
+                tantivy.Occur.Should,
+                tantivy.Query.fuzzy_term_query(self._schema, "body", term, slips),
+            )
+            for term in analyze(word)
+        ]
+        searcher = self._index.searcher()
+        hits = searcher.search(tantivy.Query.boolean_query(queries), limit, count=False).hits
+        return [(searcher.doc(address)["id"][0], score) for score, address in hits]
+
     def _search_among(
         self, searcher: Any, query: Any, limit: int, among: frozenset[int], share: float
     ) -> list[Any]:

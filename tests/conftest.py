@@ -133,6 +133,9 @@ class WordEmbedder:
             row /= np.linalg.norm(row)
         return vectors
 
+    def has_word(self, word: str) -> bool:
+        return word.isascii()
+
 
 @pytest.fixture
 def word_embedder() -> WordEmbedder:

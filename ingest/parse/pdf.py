@@ -38,7 +38,7 @@ MAX_WITNESSED_BYTES = 500_000
 # "dif er", "Ef ect". Words that do end in one f are left out; another is read again for nothing.
 # In 561 pages of reports it found all 20 that had lost letters, and 26 that had not.
 _LOST_LETTER = re.compile(
-    r"\b(?!(?:of|if|self|himself|herself|itself|myself|yourself|half|behalf|brief|chief|proof"
+    r"\b(?!(?:of|[Ii]f|self|himself|herself|itself|myself|yourself|half|behalf|brief|chief|proof"
     r"|belief|relief|grief|leaf|roof|wolf|shelf|gulf|thief|motif|(?:here|there|where)of)\b)"
     r"(?:[A-Z]|[A-Z]?[a-z]*[a-eg-z])f [a-z]|\b[Oo]f (?:er|ic|set|end|ens)[a-z]*\b"
 )

@@ -1096,6 +1096,9 @@ class Narrow:
     def encode(self, texts: Sequence[str]) -> Any:
         return self._wide.encode(texts)[:, :100] + np.float32(0.001)
 
+    def has_word(self, word: str) -> bool:
+        return bool(self._wide.has_word(word))
+
 
 def test_who_searches_while_it_flips_sees_one_generation_and_no_error(
     settings: Settings,

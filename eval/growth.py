@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval import apart
+from eval import apart, bench
 from eval.systems import SHOWN, WARM_UP
-from ingest.report import Report
-from ingest.sync import ingest
+from ingest.sync import ingest, prepare
 from rag_bot import config, read
 from rag_bot.catalogue import Collection, Prepared, chunk_id, document_id
 from rag_bot.config import Settings
@@ -46,7 +45,7 @@ READ = 10
 class Grown(NamedTuple):
     """One size. `query_s`: all questions of all repeats; `read_s`: with `READ` candidates read.
 
-    `add_s`: a document ingested, per repeat, and `embed_s` what embedding its chunks takes alone.
+    `add_s`: a second document ingested, per repeat; `embed_s`: what embedding its chunks takes.
     `memory_mb` is the peak of the process that answers, before it adds; `build_memory_mb` that of
     the one that built the index.
     """
@@ -84,10 +83,14 @@ def grow(
         disk_mb = apart.folder_mb(Path(scratch, "index"))
         asked = []
         for number in range(repeats):
-            file = Path(scratch, f"new-{number}.txt")
-            # Of a text known already nothing would be embedded.
-            file.write_text("\n".join(_drawn(sentences, random.Random(-1 - number), 40)), "utf-8")
-            more = {"do": "ask", "file": str(file), **task}
+            files = []
+            for place in range(2):
+                file = Path(scratch, f"new-{number}-{place}.txt")
+                # Of a text known already nothing would be embedded.
+                chance = random.Random(f"{seed} new {number} {place}")
+                file.write_text("\n".join(_drawn(sentences, chance, 40)), "utf-8")
+                files.append(str(file))
+            more = {"do": "ask", "files": files, **task}
             asked.append(apart.run(here, "eval.growth", more, patience).result)
     return Grown(
         chunks,
@@ -183,12 +186,14 @@ def _ask(task: dict[str, Any], settings: Settings) -> dict[str, Any]:
         read_s = [seconds(question, reader) for question in task["questions"]] if reader else []
         # Linux counts in units of 1,024 bytes.
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        *_, report = ingest(
-            [Path(task["file"])], index, lambda: embedder, settings, settings.collection
-        )
-        assert isinstance(report, Report), "an ingest ends with its report"
-        assert report.complete, "the new document was not indexed"
-        (new,) = (e.id for e in index.catalogue.entries(collection) if e.source == task["file"])
+        # The second one: a server that has taken a document is ready for the next.
+        for file in task["files"]:
+            events = ingest([Path(file)], index, lambda: embedder, settings, settings.collection)
+            report = bench.quiet(events)
+            assert report.complete, "the new document was not indexed"
+            if ready := prepare(index, settings.collection, settings):
+                ready.join()
+        (new,) = (e.id for e in index.catalogue.entries(collection) if e.source == file)
         texts = [stored.chunk.text for stored in index.catalogue.chunks_of(new)]
         begun = perf_counter()
         embedder.encode(texts)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import rag_bot
+from ingest import worker
 from ingest.files import Blocked, Found, Listed, Patterns, Skipped, name, resolve, scan
 from ingest.lineage import drop_copies, take_out_rows
 from ingest.report import FileResult, Progress, Report, Status
@@ -90,6 +91,24 @@ def ingest(
             else:
                 yield event
     yield record[-1]
+
+
+def prepare(index: Index, collection_name: str, settings: Settings) -> threading.Thread | None:
+    """Get ready for the next run in this process: see `ingest.worker.prepare`."""
+    collection = index.catalogue.collection(collection_name)
+    with contextlib.suppress(RagBotError):  # told by the run that needs it
+        return worker.prepare(_recipe(collection, settings)) if collection else None
+    return None
+
+
+def _recipe(collection: Collection, settings: Settings) -> Recipe:
+    return Recipe(
+        collection=collection.name,
+        fingerprint=collection.fingerprint,
+        embedder=models.locate(settings.models.embedder, settings.models.dir),
+        chunk_tokens=settings.ingest.chunk_tokens,
+        max_file_bytes=settings.ingest.max_file_mb * 1_000_000,
+    )
 
 
 class _Run:
@@ -260,13 +279,7 @@ class _Run:
         if not jobs:
             return
 
-        recipe = Recipe(
-            collection=collection.name,
-            fingerprint=collection.fingerprint,
-            embedder=models.locate(self.settings.models.embedder, self.settings.models.dir),
-            chunk_tokens=self.settings.ingest.chunk_tokens,
-            max_file_bytes=self.settings.ingest.max_file_mb * 1_000_000,
-        )
+        recipe = _recipe(collection, self.settings)
         if not all(job.known_sha256 for job in jobs):
             # Both the embedder and the parser take seconds to load: at once.
             threading.Thread(target=self._warm_up, name="load-embedder", daemon=True).start()

@@ -37,6 +37,7 @@ MAX_MESSAGE_BYTES = 300_000_000
 _AHEAD = 8
 _AHEAD_CHARACTERS = 20_000_000
 _START_SECONDS = 120.0
+_SPARE_SECONDS = 600.0
 _BEAT_SECONDS = 0.2
 _STATM = Path("/proc/self/statm")
 _ALIVE = b""
@@ -143,7 +144,8 @@ def drafts(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]
             for job in jobs:
                 if stop.is_set():
                     break
-                worker = worker if worker and worker.alive else _started(recipe)
+                if not (worker and worker.alive):
+                    worker = _SPARE.take(recipe) or _started(recipe)
                 outcome = worker.run(job)
                 waiting.take(_characters(outcome), stop)
                 put((job, outcome))
@@ -165,6 +167,60 @@ def drafts(jobs: Sequence[Job], recipe: Recipe) -> Iterator[tuple[Job, Outcome]]
     finally:
         stop.set()
         reader.join()
+
+
+def prepare(recipe: Recipe) -> threading.Thread:
+    """Start a process for the next run in the background: loading its libraries takes seconds.
+
+    It has read no file, and is gone after `_SPARE_SECONDS` without one. For a process that stays:
+    one that ends would only wait for it. Returns the thread that starts it.
+    """
+    thread = threading.Thread(target=_SPARE.make, args=(recipe,), name="spare-parser", daemon=True)
+    thread.start()
+    return thread
+
+
+class _Spare:
+    """At most one process that waits for work."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[Recipe, _Worker] | None = None
+        self._timer: threading.Timer | None = None
+
+    def make(self, recipe: Recipe) -> None:
+        with self._lock:
+            if self._held and self._held[0] == recipe and self._held[1].lives():
+                return
+            self._drop()
+            with contextlib.suppress(Unavailable):  # told by the run that needs one
+                self._held = recipe, _Worker(recipe)
+                self._timer = threading.Timer(_SPARE_SECONDS, self.drop)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def take(self, recipe: Recipe) -> _Worker | None:
+        """The one for this recipe, if there is one that lives; whoever takes it ends it."""
+        with self._lock:
+            if self._held and self._held[0] == recipe and self._held[1].lives():
+                worker, self._held = self._held[1], None
+                self._drop()
+                return worker
+            return None
+
+    def drop(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._held:
+            self._held[1].kill()
+        self._held = self._timer = None
+
+
+_SPARE = _Spare()
 
 
 class _Allowance:
@@ -242,6 +298,10 @@ class _Worker:
                 "its parser died",
                 "the file is probably damaged: open it and save it anew",
             )
+
+    def lives(self) -> bool:
+        """Whether it can be given work: the system may have ended it meanwhile."""
+        return self.alive and self._process.is_alive()
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

@@ -16,7 +16,7 @@ from ingest.forgotten import Forgetting, forgotten
 from ingest.rebuild import rebuild
 from ingest.repair import repair
 from ingest.report import Progress, Report
-from ingest.sync import PLAIN, Options, ingest
+from ingest.sync import PLAIN, Options, ingest, prepare
 from ingest.verify import Finding, verify
 from rag_bot import loading
 from rag_bot.answer import Pipeline
@@ -49,6 +49,7 @@ class Local:
             self._read_by,
         )
         self._writing = threading.Lock()
+        self._stays = False
         self._written_by: tuple[Path | None, Generator] | None = None
         self._reader: tuple[Path | None, Reader | None] | None = None
 
@@ -65,7 +66,11 @@ class Local:
         return Embedder.from_settings(self.settings)
 
     def warm_up(self) -> None:
-        """Load the models now, so that the first question does not wait for them."""
+        """Load the models now, so that the first question does not wait for them.
+
+        This process will answer and index for a while: what indexing needs is kept ready.
+        """
+        self._stays = True
         self.pipeline.embedder().encode(["warm up"])
         self.pipeline.reader()
         self.pipeline.generator()
@@ -164,6 +169,8 @@ class Local:
                 options,
                 kind=kind,
             )
+            if self._stays:
+                prepare(self.index, collection or self.settings.collection, self.settings)
 
     def delete(
         self, names: Sequence[str], collection: str | None = None, *, everything: bool = False

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ingest import worker
-from ingest.worker import Draft, Job, Recipe, Same, draft, drafts, pack, unpack
+from ingest.worker import Draft, Job, Recipe, Same, draft, drafts, pack, prepare, unpack
 from rag_bot.catalogue import document_id
 from rag_bot.errors import DocumentError, ModelBroken, NotADocument, Unavailable, UnreadableDocument
 from rag_bot.tokenize import WordPieces
@@ -156,6 +156,52 @@ def test_leaving_early_ends_the_process(tmp_path: Path, recipe: Recipe) -> None:
     assert isinstance(next(outcomes)[1], Draft)
     outcomes.close()
     assert multiprocessing.active_children() == []
+
+
+def test_a_process_kept_ready_takes_the_next_run_and_no_more(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    prepare(recipe).join()
+    (spare,) = multiprocessing.active_children()
+    prepare(recipe).join()
+    assert multiprocessing.active_children() == [spare]
+    ((_, outcome),) = drafts([job(tmp_path / "a.txt")], recipe)
+    assert isinstance(outcome, Draft)
+    assert not spare.is_alive()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_spare_process_for_other_settings_or_a_dead_one_is_not_taken(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    other = dataclasses.replace(recipe, chunk_tokens=recipe.chunk_tokens - 1)
+    prepare(other).join()
+    (spare,) = multiprocessing.active_children()
+    ((_, outcome),) = drafts([job(tmp_path / "a.txt")], recipe)
+    assert isinstance(outcome, Draft)
+    assert multiprocessing.active_children() == [spare]
+    prepare(recipe).join()
+    assert spare not in multiprocessing.active_children()
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    ((_, outcome),) = drafts([job(tmp_path / "a.txt")], recipe)
+    assert isinstance(outcome, Draft)
+    worker._SPARE.drop()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_spare_process_does_not_wait_for_ever(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_SPARE_SECONDS", 0.1)
+    prepare(recipe).join()
+    end = time.monotonic() + 30
+    while multiprocessing.active_children():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_an_embedder_without_a_tokenizer_is_a_clear_error(tmp_path: Path) -> None:

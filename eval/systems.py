@@ -42,8 +42,8 @@ Ingest = Callable[[Path, Path], AbstractContextManager[Find]]
 class System(NamedTuple):
     """`packages` are what its environment needs on top of ours; none for ours.
 
-    `loosened` names pins of `constraints.txt` that its packages refuse. `note` says what differs
-    from its guide.
+    `loosened` names pins of `constraints.txt` that its packages refuse, `unwanted` what they bring
+    along and breaks beside our torch. `note` says what differs from its guide.
     """
 
     title: str
@@ -51,6 +51,7 @@ class System(NamedTuple):
     packages: tuple[str, ...] = ()
     loosened: tuple[str, ...] = ()
     note: str = ""
+    unwanted: tuple[str, ...] = ()
 
 
 def ours(model: Path, reader: str = "") -> Ingest:
@@ -273,7 +274,9 @@ SYSTEMS: Mapping[str, System] = {
         ("haiku.rag==0.6.0",),
         ("huggingface_hub", "tenacity", "typer", "websockets"),
         note="the newest for Python 3.11, old; its own local embedders need a server, so ours is"
-        " put in their place; it names no pages",
+        " put in their place; it names no pages; its first chunk fetches tiktoken's encoding from"
+        " the network",
+        unwanted=("torchvision",),
     ),
 }
 """By the name that `--systems` knows. haiku.rag 0.6.0 is the last that Python 3.11 can install."""

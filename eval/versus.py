@@ -194,6 +194,9 @@ def environment(name: str, system: System, folder: Path) -> Path:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (errors or ["pip failed"])[0].removeprefix("ERROR: ")[:300]
         raise Unavailable(f"can't be installed: {reason}")
+    if system.unwanted:
+        away = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *system.unwanted]
+        subprocess.run(away, capture_output=True, check=False)
     made.write_text(wanted, "utf-8")
     return python
 

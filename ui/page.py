@@ -29,6 +29,7 @@ from rag_bot.errors import RagBotError
 from rag_bot.scope import made
 from rag_bot.types import Answer, Citation, Event, Finished, Message, Retrieved, Source, Token
 from ui.local import Local
+from ui.show import searched_for, short
 from ui.view import quote_link
 
 EXAMPLES = {
@@ -418,12 +419,15 @@ def answer_bubble(answer: Answer) -> str:
 
 def sources_panel(answer: Answer) -> str:
     """What the answer rests on: each passage with its quotes marked; the cited ones first."""
+    searched = searched_for(answer)
+    told = _note(f"Searched for: {short(searched, 240)}") if searched else ""
     if not answer.sources:
-        return "<p class='quiet'>Nothing was found.</p>"
+        return told + "<p class='quiet'>Nothing was found.</p>"
     cited = {citation.chunk_id for citation in answer.citations}
     ordered = sorted(answer.sources, key=lambda source: source.chunk.id not in cited)
     heading = "<p class='quiet'>Closest passages</p>" if answer.abstained else ""
-    return heading + "".join(_source_card(source, answer.citations) for source in ordered)
+    cards = "".join(_source_card(source, answer.citations) for source in ordered)
+    return told + heading + cards
 
 
 def documents_panel(entries: Sequence[Entry]) -> str:

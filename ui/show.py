@@ -46,6 +46,14 @@ def speak(
     raise AssertionError("an answer ends with Finished")
 
 
+def searched_for(answer: Answer) -> str:
+    """What was searched for where that is not what was asked: completed, cut or put right."""
+    from rag_bot.scope import without
+
+    asked = " ".join(without(answer.question).split())
+    return "" if " ".join(answer.query.split()) == asked else answer.query
+
+
 def _print_proof(answer: Answer, draft: str) -> None:
     if not draft.strip().startswith(answer.text):
         if draft:
@@ -58,6 +66,8 @@ def _print_proof(answer: Answer, draft: str) -> None:
     if answer.unresolved:
         named = ", ".join(f"[{n}]" for n in answer.unresolved)
         print(f"  the model named sources that do not exist: {named}")
+    if searched := searched_for(answer):
+        print(f"  searched for: {short(searched, 240)}")
     if answer.citations:
         print("\nSources")
         for cited in answer.citations:

@@ -92,6 +92,13 @@ def test_the_sources_panel_marks_the_quote_in_its_passage() -> None:
     assert "Closest passages" in sources_panel(made("x", abstained=True))
 
 
+def test_what_was_searched_for_is_told_where_it_is_not_what_was_asked() -> None:
+    asked = replace(made("x"), question="q in:a.txt\n")
+    assert "Searched" not in sources_panel(asked)
+    assert "Searched for: a &lt;b&gt;" in sources_panel(replace(asked, query="a <b>"))
+    assert "Searched for: b" in sources_panel(replace(asked, query="b", sources=()))
+
+
 def test_a_quote_deep_in_its_passage_is_seen_without_scrolling() -> None:
     text = "word " * 200 + "The quote."
     chunk = Chunk("c", "d", text, 1, 1, 0, len(text))

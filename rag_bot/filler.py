@@ -18,13 +18,24 @@ _LONG = 1000
 """Characters. What is shorter is a question as it stands: an embedder reads about so much."""
 _ENOUGH = 600
 """Characters of what is left of a longer one."""
+_SHORT = 300
+"""Characters of a paragraph that is kept whole if it asks something."""
+_FEW = 3
+"""Content words: a question that has no more, and refers to something, does not stand alone."""
 _ASKS = re.compile(
     r"[?？]['\"”’»)\]]*$"
     r"|^(?:please\s+|kindly\s+)?(?:tell\s+(?:me|us)|let\s+(?:me|us)\s+know|explain|describe|summari[sz]e"
-    r"|show\s+(?:me|us)|find\s+out|i\s+(?:would\s+like|want|need)\s+to\s+know)\b"
+    r"|compare|list|show\s+(?:me|us)|give\s+(?:me|us)|find\s+out|i\s+need"
+    r"|i\s+(?:would\s+like|want)\s+to\s+know)\b"
     # Typed in haste, on a line of its own.
     r"|^(?:who|whom|whose|what|which|when|where|why|how|wer|was|wann|wo|warum|wie|welche[rnms]?"
     r"|qui|que|quand|où|pourquoi|comment|combien|quel(?:le)?s?)\b[^.!:]*$",
+    re.IGNORECASE,
+)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
+_FAREWELL = re.compile(
+    r"(?:kind|best|warm|many|with|sincerely|yours?|thank|thanks|cheers|sent\s+from|mit\s+freundlich"
+    r"|viele|beste|liebe|danke|cordialement|merci|bien\s+à)\b",
     re.IGNORECASE,
 )
 
@@ -53,23 +64,38 @@ def bare(question: str) -> str:
 
 
 def question_in(message: str) -> str:
-    """Of a long message the sentences that ask something; any other as it is.
+    """Of a long message what it asks, in its order; any other message as it is.
 
-    One that refers to what was said ("When does it end?") brings the sentence before it. Where they
-    are more than can be searched for, the last ones are kept: people tend to end with what they
-    want.
+    Of a short paragraph with a question all is kept, of a longer one the sentences that ask; where
+    nothing asks, the last short paragraph that is no farewell. Where that is more than can be
+    searched for, the last questions are kept: people tend to end with what they want.
     """
     if len(message) <= _LONG:
         return message
-    said = [" ".join(message[a:b].split()) for a, b in sentences(message)]
+    paragraphs = _PARAGRAPH.split(message.strip())
     kept: list[str] = []
     room = _ENOUGH
-    for at in reversed(range(len(said))):
-        if not (_ASKS.search(said[at]) and content(said[at])):
-            continue
-        told = f"{said[at - 1]} {said[at]}" if at and refers(said[at]) else said[at]
-        if kept and len(told) > room:
+    for asked in reversed([each for paragraph in paragraphs for each in _asked(paragraph)]):
+        if kept and len(asked) > room:
             break
-        room -= len(told)
-        kept.insert(0, told)
-    return " ".join(kept) or message
+        room -= len(asked)
+        kept.insert(0, asked)
+    if kept:
+        return " ".join(kept)
+    short = (
+        paragraph
+        for paragraph in reversed(paragraphs)
+        if len(paragraph) <= _SHORT and content(paragraph) and not _FAREWELL.match(paragraph)
+    )
+    return next(short, message)
+
+
+def _asked(paragraph: str) -> list[str]:
+    """What a paragraph asks: all of it, or the sentences that do."""
+    said = [" ".join(paragraph[a:b].split()) for a, b in sentences(paragraph)]
+    asking = [n for n, each in enumerate(said) if _ASKS.search(each) and content(each)]
+    if asking and len(paragraph) <= _SHORT:
+        return [" ".join(said)]
+    # "When does it end?" brings the sentence before it.
+    leans = {n for n in asking if n and refers(said[n]) and len(content(said[n])) <= _FEW}
+    return [f"{said[n - 1]} {said[n]}" if n in leans else said[n] for n in asking]

@@ -60,10 +60,10 @@ def test_no_word_is_added_or_moved(question: str) -> None:
         ("Tell me when the lease ends.", "Tell me when the lease ends."),
         ("when does the lease end", "when does the lease end"),
         ("Kurz gesagt: Wann endet die Miete?", "Kurz gesagt: Wann endet die Miete?"),
-        # Alone, it would be about nothing.
+        # What stands beside it in its paragraph may be what it is about.
         (
-            "ABC lets the shop to us. When does it end?",
-            "ABC lets the shop to us. When does it end?",
+            "We try packs of Mereth.\nWhen does the trial end?",
+            "We try packs of Mereth. When does the trial end?",
         ),
         ("Who lets the shop?\n\nHow was I?\n\nTill when?", "Who lets the shop? Till when?"),
     ],
@@ -71,6 +71,20 @@ def test_no_word_is_added_or_moved(question: str) -> None:
 @pytest.mark.parametrize("where", ["{mail}\n\n{asked}", "{asked}\n\n{mail}"])
 def test_of_a_long_message_what_it_asks_is_left(asked: str, left: str, where: str) -> None:
     assert question_in(where.format(mail=MAIL, asked=asked)) == left
+
+
+def test_in_a_long_paragraph_a_question_brings_what_it_refers_to() -> None:
+    told = "ABC lets the shop to us. When does it end?"
+    assert question_in(f"{MAIL} {told}") == told
+    alone = "When does the lease of the shop that ABC lets to us end?"
+    assert question_in(f"{MAIL} {alone}") == alone
+
+
+def test_where_nothing_asks_the_last_paragraph_is_left_but_no_farewell() -> None:
+    keywords = "modbus register number Stormkeep 400"
+    assert question_in(f"{MAIL}\n\n{keywords}") == keywords
+    assert question_in(f"{MAIL}\n\n{keywords}\n\nKind regards\nJo") == keywords
+    assert question_in(f"{MAIL}\n\n{MAIL}") == f"{MAIL}\n\n{MAIL}"
 
 
 def test_of_many_questions_the_last_are_left() -> None:

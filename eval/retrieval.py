@@ -165,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(flags={"data_dir": options.work / options.dataset}).settings
         dataset = datasets.load(options.dataset, options.data)
-        drawn = cases.sample(dataset.cases, options.limit, options.seed)
+        asked = [case for case in dataset.cases if case.relevant]
+        drawn = cases.sample(asked, options.limit, options.seed)
         measured = measure(replace(dataset, cases=tuple(drawn)), settings)
     except RagBotError as error:
         print(f"eval.retrieval: {error}", file=sys.stderr)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from eval import bench, datasets
 from eval.bench import Engines
@@ -27,8 +28,17 @@ def indexed(
     """
     folder = settings.data_dir / "files"
     datasets.write(dataset, folder)
+    with indexed_files([folder], settings, embedder) as opened:
+        yield opened
+
+
+@contextmanager
+def indexed_files(
+    docs: Sequence[Path], settings: Settings, embedder: Embedder
+) -> Iterator[tuple[Index, Collection]]:
+    """Files and folders, indexed in `settings.data_dir`; kept for the next time."""
     loaded = Engines(lambda: embedder, lambda: generate.load(settings))
-    with bench.over([folder], settings, loaded, _watch, settings.data_dir / "index") as pipeline:
+    with bench.over(docs, settings, loaded, _watch, settings.data_dir / "index") as pipeline:
         index = pipeline.index
         yield index, index.collection(settings.collection, fingerprint(settings))
 

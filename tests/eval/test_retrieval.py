@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eval import retrieval
+from eval import cases, retrieval
 from eval.cases import GoldenCase, PageRef
+from eval.corpus import indexed
 from eval.datasets import Dataset
 from eval.metrics.bootstrap import Estimate
+from rag_bot import read
 from rag_bot.config import Settings
-from rag_bot.types import Message
+from rag_bot.embed import Embedder
+from rag_bot.types import Chunk, Message, ScoredChunk
 
 FERRY = "The ferry to Ulvik leaves at noon from the northern quay."
 GOAT = "A goat eats two kilograms of hay on a winter day."
@@ -40,10 +46,19 @@ DATASET = Dataset(
 )
 
 
+def measured_on(dataset: Dataset, settings: Settings) -> retrieval.Measured:
+    embedder = Embedder.from_settings(settings)
+    with indexed(dataset, settings, embedder) as (index, collection):
+        reader = read.load(settings)
+        return retrieval.measure(
+            dataset.cases, index, collection, embedder, reader, settings.retrieval
+        )
+
+
 def test_retrieval_is_measured_on_the_real_index(settings: Settings) -> None:
-    measured = retrieval.measure(DATASET, settings)
+    measured = measured_on(DATASET, settings)
     table = measured.table()
-    assert list(table) == ["lexical", "dense", "hybrid", "read"]
+    assert list(table) == ["lexical", "dense", "rrf", "combined", "hybrid", "read"]
     assert table["read"]["recall@1"] == 1
     assert table["hybrid"]["recall@1"] == 1
     assert table["hybrid"]["nDCG@10"] == 1
@@ -51,8 +66,48 @@ def test_retrieval_is_measured_on_the_real_index(settings: Settings) -> None:
     # what a follow-up is about stands only in what was said before it
     assert table["lexical"]["recall@1"] == 1
     alone = replace(DATASET.cases[-1], history=())
-    table = retrieval.measure(replace(DATASET, cases=(alone,)), settings).table()
+    table = measured_on(replace(DATASET, cases=(alone,)), settings).table()
     assert table["lexical"]["recall@1"] == 0
+
+
+def test_fusing_by_ranks_worked_by_hand() -> None:
+    """With k = 10: b has 1/12 + 1/11, a has 1/11, d has 1/12, c has 1/13."""
+
+    def ranking(names: str) -> list[ScoredChunk]:
+        return [ScoredChunk(Chunk(n, "d", n, 1, 1, 0, 1), 9.0, "dense") for n in names]
+
+    fused = retrieval.reciprocal_ranks([ranking("abc"), ranking("bd")])
+    assert [chunk.id for chunk in fused] == ["b", "a", "d", "c"]
+    assert [c.id for c in retrieval.reciprocal_ranks([ranking("ab"), ranking("ba")])] == ["a", "b"]
+
+
+def test_a_folder_is_asked_by_page_where_the_cases_name_pages(
+    tmp_path: Path, models_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("RAG_BOT_MODELS__DIR", str(models_dir))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "all.txt").write_text(f"{FERRY}\f{GOAT}")
+    golden = [
+        GoldenCase("1", "When does the ferry leave?", (), (PageRef("all.txt", 1),)),
+        GoldenCase("2", "How much hay does a goat eat?", (), (PageRef("all.txt", None),)),
+    ]
+    cases.write(tmp_path / "cases.jsonl", golden)
+    arguments = ["--docs", str(docs), "--cases", str(tmp_path / "cases.jsonl"), "--json"]
+    assert retrieval.main([*arguments, "--work", str(tmp_path / "work")]) == 0
+    assert json.loads(capsys.readouterr().out)["table"]["hybrid"]["recall@1"] == 1
+    cases.write(tmp_path / "cases.jsonl", [replace(golden[0], relevant=(PageRef("all.txt", 2),))])
+    assert retrieval.main([*arguments, "--work", str(tmp_path / "work")]) == 0
+    table = json.loads(capsys.readouterr().out)["table"]
+    assert (table["hybrid"]["recall@1"], table["hybrid"]["recall@5"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--docs", "x"], ["--cases", "x"], ["squad", "--docs", "x", "--cases", "x"]]
+)
+def test_one_thing_is_asked(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert retrieval.main(arguments) == 2
+    assert "name a set" in capsys.readouterr().err
 
 
 def test_only_sets_of_text_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,4 +135,4 @@ def test_retrievers_are_held_against_the_last_one_case_by_case() -> None:
 
 def test_without_a_reader_there_is_no_reading(settings: Settings) -> None:
     none = settings.model_copy(update={"models": settings.models.model_copy(update={"reader": ""})})
-    assert list(retrieval.measure(DATASET, none).table()) == ["lexical", "dense", "hybrid"]
+    assert list(measured_on(DATASET, none).table())[-1] == "hybrid"

@@ -25,6 +25,20 @@ _LONGEST = 10
 _SHORTEST = 4
 """Characters of a name of one word."""
 
+# What documents are, not which one: a contract says "this Contract" of itself.
+_KINDS = content(
+    "agreement amendment annex appendix attachment budget certificate charter chapter conditions"
+    " contract copy document draft faq file final form guide guideline handbook index instructions"
+    " introduction invoice lease letter list mail manual memo memorandum message minutes note"
+    " notice offer order overview paper part plan policy presentation procedure proposal protocol"
+    " quotation quote readme receipt record report request review rules schedule section sheet"
+    " specification statement summary table terms text title untitled version"
+    " annual quarterly monthly weekly"
+    " Anhang Anlage Angebot Bericht Brief Dokument Entwurf Handbuch Liste Plan Protokoll Rechnung"
+    " Satzung Vertrag"
+    " accord annexe bail contrat convention facture lettre note offre rapport statuts"
+)
+
 _SOURCES = 5
 """So many documents are looked through for names of others, the best ones found."""
 _FALL = 0.7
@@ -99,4 +113,4 @@ def _tells(name: Sequence[str]) -> bool:
     """Whether a name would not be found everywhere by chance, and can be found at all."""
     if not name or len(name) > _LONGEST or (len(name) == 1 and len(name[0]) < _SHORTEST):
         return False
-    return any(not word.isnumeric() for word in content(" ".join(name)))
+    return any(not word.isnumeric() for word in content(" ".join(name)) - _KINDS)

@@ -7,10 +7,11 @@ NAMES = Names(
     [
         ("policy", "/docs/travel_policy.pdf", ""),
         ("film", "/docs/Maximum Overdrive (film).txt", ""),
-        ("old", "/old/Charter.md", "House rules"),
-        ("new", "/new/Charter.md", ""),
+        ("old", "/old/Magna.md", "House rules"),
+        ("new", "/new/Magna.md", ""),
         ("year", "/docs/2012.txt", ""),
         ("it", "/docs/It.txt", ""),
+        ("kind", "/docs/Contract.pdf", "Annual Report 2024"),
         ("the", "/docs/The same.txt", ""),
     ]
 )
@@ -24,8 +25,9 @@ NAMES = Names(
         ("Hotels: see travel_policy.pdf", {"policy": 1}),
         ("the travel\npolicy, which says so", {"policy": 1}),
         ("“Maximum Overdrive” was shot in Leland.", {"film": 1}),
-        ("The Charter binds all.", {"old": 0.5, "new": 0.5}),
-        ("We charter a boat: a charter is cheap.", {}),
+        ("The Magna binds all.", {"old": 0.5, "new": 0.5}),
+        ("We found a magna: a magna is cheap.", {}),
+        ("This Contract and the Annual Report 2024.", {}),
         ("THE HOUSE RULES", {"old": 1}),
         ("In 2012 it was the same. It is.", {}),
         ("", {}),
@@ -36,12 +38,12 @@ def test_which_documents_a_text_names(text: str, named: dict[str, float]) -> Non
 
 
 def test_a_document_does_not_name_itself_nor_its_namesakes() -> None:
-    assert NAMES.within("The Charter and the House Rules.", "new") == {"old": 1}
-    assert NAMES.within("The Charter and the House Rules.", "old") == {}
+    assert NAMES.within("The Magna and the House Rules.", "new") == {"old": 1}
+    assert NAMES.within("The Magna and the House Rules.", "old") == {}
 
 
 def test_a_collection_of_nothing_names_nothing() -> None:
-    assert Names([]).within("The Charter.", "x") == {}
+    assert Names([]).within("The Magna.", "x") == {}
 
 
 def hit(document: str, score: float, text: str = "", chunk: str = "") -> ScoredChunk:

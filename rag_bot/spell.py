@@ -4,7 +4,8 @@ A word that no document has finds nothing, and a reader that learned from clean 
 for a sign that the passage is about something else. So it is put right where that is safe: where
 the documents have a word one slip away (Damerau, "A technique for computer detection and correction
 of spelling errors", CACM 1964: a letter too many, too few, another, or two the wrong way round).
-Names, numbers and codes are never touched, nor any word that the embedder knows.
+Names, numbers and codes are never touched, nor any word that the embedder knows, nor a question in
+another language than English: most of its words are strange to English documents.
 """
 
 from __future__ import annotations
@@ -13,8 +14,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from rag_bot.lexical import analyze
+from rag_bot.words import STOP_TERMS
+
 _WORD = re.compile(r"(?<![\w'’.@/-])[^\W\d_]{4,}(?![\w'’@/-]|\.\w)")
 _ANY = re.compile(r"[^\W\d_]+")
+_FUNCTION_WORDS = """
+der das den dem des ein eine einen einer und oder ist sind hatte haben wird wie wann wer wen wo warum
+welche welcher für von vom mit nach bei auf aus nicht ich wir sie ihr muss kann zu zum zur
+le la les un une du de et ou est sont que qui quel quelle quels dans pour par sur avec nous vous je il
+elle ce cette el los las unos y es son cual cuanto por con en del al se su lo gli sono che chi quale
+per di da della het een voor wat hoe van ile jest na w z kto kiedy jak czy za
+"""
+_OTHERS = frozenset(_FUNCTION_WORDS.split())
+"""Words that sentences of other languages are held together by, and English ones are not."""
 
 
 def corrected(
@@ -27,6 +40,9 @@ def corrected(
     `known` says whether documents or embedder have a word; `near` gives texts of the documents with
     a word whose stem is within so many slips of the word's.
     """
+
+    if _foreign(query):
+        return query
 
     def right(match: re.Match[str]) -> str:
         word = match[0]
@@ -48,6 +64,17 @@ def corrected(
         return word
 
     return _WORD.sub(right, query)
+
+
+def _foreign(query: str) -> bool:
+    words = _ANY.findall(query)
+    if any(word.islower() and not word.isascii() for word in words):
+        return True
+    others = sum(word.casefold() in _OTHERS for word in words)
+    english = sum(
+        set(analyze(word)) <= STOP_TERMS for word in words if word.casefold() not in _OTHERS
+    )
+    return others > english
 
 
 def slipped(typed: str, meant: str) -> bool:

@@ -62,6 +62,11 @@ def test_a_slip_is_damerau_distance_one(one: str, two: str) -> None:
             "form B-oficer oficer2 x@oficer.org oficer's",
         ),
         ("parking", "parking"),
+        # Another language: its words are no slips of ours.
+        ("Quel oficer pour la garge?", "Quel oficer pour la garge?"),
+        ("wie viel kostet die garrage", "wie viel kostet die garrage"),
+        ("garrage für oficer", "garrage für oficer"),
+        ("oficer garrage", "officer garage"),
         ("sin", "sin"),
         ("", ""),
     ],

@@ -20,11 +20,11 @@ from rag_bot.words import STOP_TERMS
 _WORD = re.compile(r"(?<![\w'’.@/-])[^\W\d_]{4,}(?![\w'’@/-]|\.\w)")
 _ANY = re.compile(r"[^\W\d_]+")
 _FUNCTION_WORDS = """
-der das den dem des ein eine einen einer und oder ist sind hatte haben wird wie wann wer wen wo warum
-welche welcher für von vom mit nach bei auf aus nicht ich wir sie ihr muss kann zu zum zur
-le la les un une du de et ou est sont que qui quel quelle quels dans pour par sur avec nous vous je il
-elle ce cette el los las unos y es son cual cuanto por con en del al se su lo gli sono che chi quale
-per di da della het een voor wat hoe van ile jest na w z kto kiedy jak czy za
+der das den dem des ein eine einen einer und oder ist sind hatte haben wird wie wann wer wen wo
+warum welche welcher für von vom mit nach bei auf aus nicht ich wir sie ihr muss kann zu zum zur
+le la les un une du de et ou est sont que qui quel quelle quels dans pour par sur avec nous vous je
+il elle ce cette el los las unos y es son cual cuanto por con en del al se su lo gli sono che chi
+quale per di da della het een voor wat hoe van ile jest na w z kto kiedy jak czy za
 """
 _OTHERS = frozenset(_FUNCTION_WORDS.split())
 """Words that sentences of other languages are held together by, and English ones are not."""
@@ -40,7 +40,6 @@ def corrected(
     `known` says whether documents or embedder have a word; `near` gives texts of the documents with
     a word whose stem is within so many slips of the word's.
     """
-
     if _foreign(query):
         return query
 
@@ -59,7 +58,9 @@ def corrected(
                 if each[0] in typed[:2] and slipped(typed, each)
             )
             if seen:
-                best = max(seen, key=lambda each: (seen[each], each))
+                # Letters in the wrong order are the commonest slip: "mnay" is "many", not "may".
+                same = sorted(typed)
+                best = max(seen, key=lambda each: (sorted(each) == same, seen[each], each))
                 return best.capitalize() if word.istitle() else best
         return word
 

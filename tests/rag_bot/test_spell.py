@@ -81,6 +81,10 @@ def test_of_two_likely_words_the_more_frequent_one_is_meant() -> None:
     assert corrected("the leasr", lambda word: word == "the", lambda *_: texts) == "the lease"
 
 
+def test_letters_in_the_wrong_order_are_likelier_than_a_frequent_word() -> None:
+    assert corrected("mnay", lambda _: False, lambda *_: ["It may. It may, many."]) == "many"
+
+
 def test_a_word_nearer_by_its_stem_is_looked_for_first() -> None:
     texts = {1: ["garage"], 2: ["barrage"]}
     assert corrected("garrage", lambda _: False, lambda _, slips: texts[slips]) == "garage"

@@ -58,9 +58,7 @@ def corrected(
                 if each[0] in typed[:2] and slipped(typed, each)
             )
             if seen:
-                # Letters in the wrong order are the commonest slip: "mnay" is "many", not "may".
-                same = sorted(typed)
-                best = max(seen, key=lambda each: (sorted(each) == same, seen[each], each))
+                best = max(seen, key=lambda each: (_likelihood(typed, each), seen[each], each))
                 return best.capitalize() if word.istitle() else best
         return word
 
@@ -76,6 +74,11 @@ def _foreign(query: str) -> bool:
         set(analyze(word)) <= STOP_TERMS for word in words if word.casefold() not in _OTHERS
     )
     return others > english
+
+
+def _likelihood(typed: str, meant: str) -> int:
+    """Letters swapped come before a letter left out: "mnay" is "many", "wich" is not "with"."""
+    return 2 if sorted(typed) == sorted(meant) else int(len(meant) > len(typed))
 
 
 def slipped(typed: str, meant: str) -> bool:

@@ -83,6 +83,7 @@ def test_of_two_likely_words_the_more_frequent_one_is_meant() -> None:
 
 def test_letters_in_the_wrong_order_are_likelier_than_a_frequent_word() -> None:
     assert corrected("mnay", lambda _: False, lambda *_: ["It may. It may, many."]) == "many"
+    assert corrected("wich", lambda _: False, lambda *_: ["with, with, which"]) == "which"
 
 
 def test_a_word_nearer_by_its_stem_is_looked_for_first() -> None:

@@ -6,6 +6,7 @@ A local transformers model or any OpenAI-compatible server: behind `Generator` t
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -301,13 +302,18 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     models.check_adapter(folder)
     try:
         kind = peft.PeftConfig.from_pretrained(str(folder)).peft_type
-        if kind != peft.PeftType.LORA:
-            return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-        # Beside the weights, a LoRA costs two more products for each of a layer's. It is added in
-        # float32, so that a small change is not rounded away before it counts.
-        dtype = model.dtype
-        whole = peft.PeftModel.from_pretrained(model.float(), str(folder), local_files_only=True)
-        return whole.merge_and_unload().to(dtype)
+        with warnings.catch_warnings():
+            # PEFT asks transformers by a name that it will drop: not for whoever asks a question.
+            warnings.simplefilter("ignore", FutureWarning)
+            if kind != peft.PeftType.LORA:
+                return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+            # Beside the weights, a LoRA costs two more products for each of a layer's. It is added
+            # in float32, so that a small change is not rounded away before it counts.
+            dtype = model.dtype
+            whole = peft.PeftModel.from_pretrained(
+                model.float(), str(folder), local_files_only=True
+            )
+            return whole.merge_and_unload().to(dtype)
     except Exception as error:  # whatever the library raises on an adapter that does not fit
         raise ModelBroken(
             f"the adapter in {folder} does not fit the LLM: {error}", "check models.adapter"

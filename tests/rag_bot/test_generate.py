@@ -1,5 +1,6 @@
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,6 +24,13 @@ def test_the_model_is_named_with_its_fingerprint(llm: Generator) -> None:
     model, adapter = llm.model_id.split("+")
     for each, name in ((model, "smollm2-135m-instruct"), (adapter, "adapter")):
         assert re.fullmatch(rf"{name}:[0-9a-f]{{16}}", each)
+
+
+def test_loading_warns_nobody_of_what_libraries_will_change(settings: Settings) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        generate.load(settings)
+    assert [str(each.message) for each in told if each.category is FutureWarning] == []
 
 
 def test_the_same_question_gets_the_same_words_in_pieces(llm: Generator) -> None:

@@ -301,7 +301,7 @@ class _Worker:
 
     def lives(self) -> bool:
         """Whether it can be given work: the system may have ended it meanwhile."""
-        return self.alive and self._process.is_alive()
+        return self._process.is_alive()
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

@@ -98,7 +98,7 @@ class Pipeline:
 
         Slips of the finger are put right by the words of the collection. Errors are as in `search`.
         """
-        plain = self._spelled(question_in(take(_encodable(question))[0].strip()), collection)
+        plain = self._spelled(_plain(_encodable(question)), collection)
         return standalone(
             plain, [replace(each, text=question_in(without(each.text))) for each in history]
         )
@@ -192,10 +192,9 @@ class Pipeline:
         self, question: str, history: Sequence[Message], collection: str | None
     ) -> tuple[Part, ...]:
         """The parts of a question, each standing alone in the conversation."""
-        plain = question_in(take(question)[0].strip())
         return tuple(
             part._replace(query=self.query(part.query, history, collection=collection))
-            for part in parts(plain)
+            for part in parts(_plain(question))
         )
 
     def _looked(
@@ -442,6 +441,11 @@ def _base(question: str, query: str, look: _Look) -> Answer:
 def _encodable(text: str) -> str:
     """A text without lone surrogates, which JSON can carry and no tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _plain(question: str) -> str:
+    """What is asked, without filters and without what a long message has around it."""
+    return question_in(take(question)[0].strip())
 
 
 def _answered(

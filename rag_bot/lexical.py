@@ -12,7 +12,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,18 +115,13 @@ class Lexical:
         terms = list(dict.fromkeys(analyze(text)))[:_MAX_TERMS]
         if not terms:
             return []
-        query = tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "body", term))
-                for term in terms
-            ]
-        )
+        query = _any_of(tantivy.Query.term_query(self._schema, "body", term) for term in terms)
         searcher = self._index.searcher()
         if among is None:
             hits = searcher.search(query, limit, count=False).hits
         else:
             hits = self._search_among(searcher, query, limit, among, share)
-        return [(searcher.doc(address)["id"][0], score) for score, address in hits]
+        return _named(searcher, hits)
 
     def holds(self, word: str) -> bool:
         """Whether any text has this word, in whatever form."""
@@ -135,30 +130,20 @@ class Lexical:
 
     def alike(self, word: str, slips: int, limit: int) -> list[tuple[str, float]]:
         """Ids of texts with a word whose stem is within 1 or 2 slips of the word's, in no order."""
-        queries = [
-            (
-                tantivy.Occur.Should,
-                tantivy.Query.fuzzy_term_query(self._schema, "body", term, slips),
-            )
+        query = _any_of(
+            tantivy.Query.fuzzy_term_query(self._schema, "body", term, slips)
             for term in analyze(word)
-        ]
+        )
         searcher = self._index.searcher()
-        hits = searcher.search(tantivy.Query.boolean_query(queries), limit, count=False).hits
-        return [(searcher.doc(address)["id"][0], score) for score, address in hits]
+        return _named(searcher, searcher.search(query, limit, count=False).hits)
 
     def _search_among(
         self, searcher: Any, query: Any, limit: int, among: frozenset[int], share: float
     ) -> list[Any]:
         wide = math.ceil(limit / share * _SPARE)
         if len(among) * _HITS_A_DOCUMENT <= wide:
-            documents = tantivy.Query.boolean_query(
-                [
-                    (
-                        tantivy.Occur.Should,
-                        tantivy.Query.term_query(self._schema, "document", each, "basic"),
-                    )
-                    for each in among
-                ]
+            documents = _any_of(
+                tantivy.Query.term_query(self._schema, "document", each, "basic") for each in among
             )
             # Without a score of their own: the text's BM25 is what it is without a scope.
             fitting = tantivy.Query.const_score_query(documents, 0.0)
@@ -196,6 +181,15 @@ class Lexical:
     def _commit(self, writer: tantivy.IndexWriter) -> None:
         writer.commit()
         self._index.reload()
+
+
+def _any_of(queries: Iterable[Any]) -> Any:
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in queries])
+
+
+def _named(searcher: Any, hits: Iterable[tuple[float, Any]]) -> list[tuple[str, float]]:
+    """Hits by the ids of their texts."""
+    return [(searcher.doc(address)["id"][0], score) for score, address in hits]
 
 
 def _spaced(text: str) -> str:

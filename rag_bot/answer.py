@@ -183,9 +183,17 @@ class Pipeline:
         numbers: Mapping[str, int] | None = None,
     ) -> tuple[tuple[Source, ...], Draft, Iterator[str]]:
         """What is shown of the sources, and the draft over them as it is written."""
-        shown = context.fit(sources, self.settings.generation.context_tokens, generator.count)
+        settings = self.settings.generation
+        shown = context.fit(sources, settings.context_tokens, generator.count)
         believed = bool(self.settings.models.endpoint)
-        draft = Draft(query, shown, self.embedder(), numbers, believed=believed)
+        draft = Draft(
+            query,
+            shown,
+            self.embedder(),
+            numbers,
+            believed=believed,
+            sentences=settings.sentences,
+        )
         return shown, draft, draft.write(generator.stream(prompt.build(query, shown)))
 
     def _parts(

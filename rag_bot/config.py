@@ -121,6 +121,10 @@ class Generation(_Section):
         0, ge=0, le=2, description="0 takes the likeliest token each time; more draws at random"
     )
     seed: int = Field(0, ge=0, description="Where drawing begins, for the same answer again")
+    sentences: bool = Field(
+        False,
+        description="true: a local model's few words give way to their sentence, whatever is asked",
+    )
 
 
 class Ingest(_Section):

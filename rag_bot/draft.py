@@ -43,7 +43,8 @@ class Draft:
     """The text of a model that was shown `sources`, under their markers.
 
     `numbers` are those that the answer has for them, by chunk id, where they are others.
-    `believed` says whether the model is, where it declines.
+    `believed` says whether the model is, where it declines; `sentences` that a few words are never
+    enough.
     """
 
     def __init__(
@@ -54,14 +55,15 @@ class Draft:
         numbers: Mapping[str, int] | None = None,
         *,
         believed: bool = False,
+        sentences: bool = False,
     ) -> None:
-        self._query = query
         self._verifier = Verifier(query, sources, embedder)
         self._markers = {source.marker for source in sources}
         self._footnotes = {n for source in sources for n in printed(source.chunk.text)}
         self._numbers = numbers or {each.chunk.id: each.marker for each in sources}
         self._found = evidence_of(sources)
         self._believed = believed
+        self._in_full = not believed and (sentences or for_a_sentence(query))
         self._repeated = False
         self._sound = 0
         self.text = ""
@@ -159,7 +161,7 @@ class Draft:
 
         "Current demand" is true of a source and tells nobody how the inventory changed.
         """
-        if self._believed or not for_a_sentence(self._query):
+        if not self._in_full:
             return None
         quoted: dict[str, Verdict] = {}
         for verdict in self.verdicts:

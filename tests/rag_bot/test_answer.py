@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,9 +49,11 @@ def ask(
         *history: Message,
         reader: Reader | None = None,
         endpoint: str = "",
+        sentences: bool = False,
         **retrieval: float,
     ) -> tuple[Answer, str]:
         changed = {
+            "generation": settings.generation.model_copy(update={"sentences": sentences}),
             "retrieval": settings.retrieval.model_copy(update=retrieval),
             "models": settings.models.model_copy(update={"endpoint": endpoint}),
         }
@@ -563,6 +566,20 @@ def test_where_a_sentence_is_asked_for_a_few_words_give_way_to_theirs(
     assert ask(twice, "How is unused leave handled?")[0].text == answer.text
 
 
+def test_whole_sentences_are_given_for_every_question_where_that_is_set(
+    ask: Ask, scripted: Any
+) -> None:
+    def told(said: str, **flags: Any) -> str:
+        asked = "When does unused leave expire?"
+        answer, _ = ask(scripted(said), asked, sentences=True, **flags)
+        return answer.text
+
+    whole = "Unused leave expires on 31 March"
+    assert told("on 31 March").startswith(f"The documents say: “{whole}.” [")
+    assert told(whole).startswith(f"{whole} [")
+    assert told("on 31 March", endpoint="http://127.0.0.1:9/v1").startswith("on 31 March [")
+
+
 @pytest.mark.parametrize(
     ("said", "question", "endpoint"),
     [
@@ -612,7 +629,7 @@ def test_the_model_is_shown_what_answers_before_the_rest(
     answer, _ = ask(said, reader=reader)
     assert answer.sources[0].document == "leave.txt"
     assert answer.sources[0].reading
-    assert DAYS.replace("28 days", "**28 days** [1]") in said.prompts[0][1].text
+    assert re.search(r"have \*\*28( days)?\*\* \[1\]", said.prompts[0][1].text)
     assert answer.confidence > 0.5
 
 

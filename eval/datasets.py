@@ -33,6 +33,7 @@ from rag_bot.errors import RagBotError, Unavailable, UsageError
 from rag_bot.types import Message
 
 HELD_OUT = Path(__file__).parent / "data" / "held_out.jsonl"
+UNSEEN = HELD_OUT.with_name("unseen.jsonl")
 """Documents written for this project, from which nothing learns: thresholds are chosen on them."""
 NAME_LENGTH = 60
 """Characters of a file's name: 240 bytes at most, where file systems stop at 255."""
@@ -349,6 +350,10 @@ SETS: Mapping[str, Public] = {
     "held-out": Public(
         "Written for this project and held out: documents and questions of all kinds",
         lambda data: written(HELD_OUT),
+    ),
+    "unseen": Public(
+        "The same, and nothing was ever chosen by it: for testing",
+        lambda data: written(UNSEEN),
     ),
     "squad": Public(
         "SQuAD 2.0, the questions of test-v2 over all paragraphs; half unanswerable",

@@ -3,7 +3,8 @@
     python -m finetune.reading --reader DIR --data ../shared/data
 
 measures SQuAD's `val-v2` and the held-out written documents. `--settle` first fits calibration on
-both and threshold on `val-v2`, and writes them to the reader's card; `--test` adds `test-v2`.
+both and threshold on `val-v2`, and writes them to the reader's card; `--test` adds `test-v2` and
+the written documents by which nothing was chosen.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from finetune import written
 from finetune.spans import Lesson, squad_form
 from rag_bot import config, models, read
 from rag_bot.config import Settings
-from rag_bot.encoder import packed
+from rag_bot.encoder import packed, unpacked
 from rag_bot.read import Calibration, MiniReader
 from rag_bot.sentences import sentences
 from rag_bot.tokenize import WordPieces
@@ -81,12 +82,12 @@ def squad(file: Path) -> list[Question]:
     ]
 
 
-def held_out(settings: Settings) -> list[Question]:
-    """The questions of the held-out written documents, over their chunks."""
+def documents(settings: Settings, file: Path) -> list[Question]:
+    """The questions of written documents, over their chunks."""
     pieces = WordPieces(models.locate(settings.models.embedder, settings.models.dir))
     return [
         (lesson, (lesson.passage[slice(*lesson.span)],) if lesson.span else ())
-        for lesson in written.lessons(datasets.HELD_OUT, pieces, settings.ingest.chunk_tokens)
+        for lesson in written.lessons(file, pieces, settings.ingest.chunk_tokens)
     ]
 
 
@@ -154,13 +155,10 @@ def pack(folder: Path, out: Path, before: Path | None = None, share: float = 1.0
     """
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(folder / read.WEIGHTS)
+    weights = unpacked(load_file(folder / read.WEIGHTS))
     if before:
-        known = load_file(before / read.WEIGHTS)
-        weights = {
-            name: torch.lerp(known[name].float(), value.float(), share).to(value.dtype)
-            for name, value in weights.items()
-        }
+        known = unpacked(load_file(before / read.WEIGHTS))
+        weights = {name: torch.lerp(known[name], value, share) for name, value in weights.items()}
     out.mkdir(parents=True, exist_ok=True)
     save_file(packed(weights), out / read.WEIGHTS)
     shutil.copy(folder / read.CARD, out)
@@ -175,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", type=Path, help="write the reader there as int8, half the size")
     parser.add_argument("--before", type=Path, help="pack the mean with this reader's weights")
     parser.add_argument("--share", type=float, default=1.0, help="what --reader counts in that")
-    parser.add_argument("--test", action="store_true", help="measure test-v2 too")
+    parser.add_argument("--test", action="store_true", help="measure what nothing was chosen by")
     options = parser.parse_args(arguments)
     if options.pack:
         pack(options.reader, options.pack, options.before, options.share)
@@ -185,7 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     card_file = options.reader / read.CARD
     card = json.loads(card_file.read_text("utf-8"))
     folder = options.data / "squad"
-    questions = {"val-v2": squad(folder / "val-v2.json"), "held out": held_out(settings)}
+    questions = {
+        "val-v2": squad(folder / "val-v2.json"),
+        "held out": documents(settings, datasets.HELD_OUT),
+    }
     if options.settle:
         reader.calibration = Calibration()
     asked = {name: ask(reader, each) for name, each in questions.items()}
@@ -201,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         card_file.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     if options.test:
         asked["test-v2"] = ask(reader, squad(folder / "test-v2.json"))
+        asked["unseen"] = ask(reader, documents(settings, datasets.UNSEEN))
     figures = {name: scores(part, card["threshold"]) for name, part in asked.items()}
     print(json.dumps(figures, indent=1))
     return 0

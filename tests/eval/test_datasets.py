@@ -377,7 +377,7 @@ def test_a_missing_set_is_named(tmp_path: Path) -> None:
         datasets.load("sec10q", tmp_path)
     with pytest.raises(UsageError, match=r"alps_wiki\.pdf"):
         datasets.load("alps", tmp_path)
-    with pytest.raises(UsageError, match=r"no data set 'nope' \(there are held-out, squad, "):
+    with pytest.raises(UsageError, match=r"no data set 'nope' \(there are held-out, unseen, "):
         datasets.load("nope", tmp_path)
 
 

@@ -33,8 +33,9 @@ from rag_bot.errors import RagBotError, Unavailable, UsageError
 from rag_bot.types import Message
 
 HELD_OUT = Path(__file__).parent / "data" / "held_out.jsonl"
-UNSEEN = HELD_OUT.with_name("unseen.jsonl")
 """Documents written for this project, from which nothing learns: thresholds are chosen on them."""
+UNSEEN = HELD_OUT.with_name("unseen.jsonl")
+"""More of them, by which nothing is chosen either."""
 NAME_LENGTH = 60
 """Characters of a file's name: 240 bytes at most, where file systems stop at 255."""
 

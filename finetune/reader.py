@@ -156,14 +156,7 @@ ROUNDS = {
     4: Recipe(
         seed=3, pairs=36_000, rate=1.2e-4, wrong=0.35, removed=0.1, twisted=0.2, mix=MIX_FOURTH
     ),
-    5: Recipe(
-        seed=4,
-        pairs=34_000,
-        rate=1e-4,
-        wrong=0.45,
-        twisted=0.15,
-        mix=MIX_FIFTH,
-    ),
+    5: Recipe(seed=4, pairs=34_000, rate=1e-4, wrong=0.45, twisted=0.15, mix=MIX_FIFTH),
 }
 """The shipped reader's rounds: each starts from what the one before has learned."""
 

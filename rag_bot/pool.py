@@ -44,6 +44,8 @@ class Pool:
         self._viewing = viewing
         self._forgotten = forget
         self._caches: dict[int, Caches] = {}
+        self._failures: dict[int, Exception] = {}
+        """Why caches of a collection are in memory, for who would write to them."""
         self._filling: set[str] = set()
         """Folders of caches that are being filled, and that no collection has yet."""
 
@@ -53,8 +55,9 @@ class Pool:
             if collection.id not in self._caches:
                 try:
                     self._bring_up(collection)
-                except (CacheBroken, OSError, Unavailable):
+                except (CacheBroken, OSError, Unavailable) as error:
                     # A disk that is full or read-only. The catalogue has all it takes to answer.
+                    self._failures[collection.id] = error
                     self.forget(collection)
                     self.in_memory(collection)
             return self._caches[collection.id]
@@ -166,7 +169,7 @@ class Pool:
                 self.forget(collection)
             caches = self.opened(collection)
         if not caches.lasting:
-            raise self._unwritable(None)
+            raise self._unwritable(self._failures[collection.id])
         return caches
 
     def check_exists(self, collection: Collection) -> None:
@@ -260,10 +263,11 @@ class Pool:
     def _part(self, collection: Collection) -> str:
         return f"{FOLDER}/{self._catalogue.caches(collection)}"
 
-    def _unwritable(self, error: CacheBroken | None) -> Unavailable:
+    def _unwritable(self, error: Exception) -> Unavailable:
+        if isinstance(error, Unavailable):
+            return error
         return Unavailable(
-            f"the search index in {self._folder.parent} can't be written"
-            + (f": {error}" if error else ""),
+            f"the search index in {self._folder.parent} can't be written: {error}",
             "check that its disk has room and is writable, and try again; what was indexed still"
             " answers",
         )

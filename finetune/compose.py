@@ -76,17 +76,19 @@ class Made(NamedTuple):
 
 
 def questions(texts: Mapping[str, Sequence[str]], count: int, seed: int = 0) -> list[Question]:
-    """At most so many questions by rule about documents' pages, and near misses among them."""
+    """At most so many questions by rule about documents' pages, a tenth of them near misses."""
     drawn = random.Random(seed)
-    drafted = list(of_cases(draft.draft(texts, count=count, seed=seed)))
+    of_either = list(of_cases(draft.draft(texts, count=count, seed=seed)))
+    drafted = [each for each in of_either if each.answer]
+    misses = [each for each in of_either if not each.answer]
     share = count // 10
-    found = drafted[: count // 2]
-    for others in (_follow_ups(drafted, drawn), _statements(drafted, drawn), _lists(texts)):
+    found = drafted[: 4 * share]
+    for others in (misses, _follow_ups(drafted), _statements(drafted, drawn), _lists(texts)):
         found += drawn.sample(others, min(share, len(others)))
     free = _clozes(texts)
     drawn.shuffle(free)
     found += free[: 2 * share]
-    rest = drafted[count // 2 :] + free[2 * share :]
+    rest = drafted[4 * share :] + free[2 * share :]
     return (found + rest)[:count]
 
 
@@ -104,15 +106,27 @@ def of_cases(cases: Iterable[GoldenCase]) -> Iterator[Question]:
             )
 
 
-def _follow_ups(found: Sequence[Question], drawn: random.Random) -> list[Question]:
-    """Second questions of a conversation about one document, that begin with "And"."""
+def _follow_ups(found: Sequence[Question]) -> list[Question]:
+    """Second questions of a conversation, that begin with "And", after one about the same thing.
+
+    Of what a document is asked, that is the question which shares most words with it, if any does:
+    after another one its search would be completed with words that have nothing to do with it.
+    """
     by_document: dict[str, list[Question]] = defaultdict(list)
     for each in found:
-        if each.answer and not each.history and len(each.question.split()) <= 16:
+        if not each.history and len(each.question.split()) <= 16:
             by_document[each.document].append(each)
     made = []
     for asked in by_document.values():
-        for first, second in zip(asked[::4], asked[1::4], strict=False):
+        words = [content(each.question) for each in asked]
+        for n, second in enumerate(asked[1::4]):
+            here = 4 * n + 1
+            common, place = max(
+                (len(words[here] & each), -k) for k, each in enumerate(words) if k != here
+            )
+            if not common:
+                continue
+            first = asked[-place]
             turns = (Message("user", first.question), Message("assistant", first.answer))
             text = f"And {second.question[:1].lower()}{second.question[1:]}"
             made.append(replace(second, question=text, history=turns, kind="follow_up"))
@@ -239,12 +253,12 @@ def compose(
     """The examples of each question: none where its answer is not shown, two where it is asked
     once more without the source that answers.
 
-    `home` says each document's split.
+    `home` says each document's split: what is for testing is a source of nothing else.
     """
     drawn = random.Random(seed)
     for each in asked:
         query = pipeline.query(each.question, each.history)
-        found = pipeline.sources(query)
+        found = _sources(each, query, pipeline, home)
         if not each.answer:
             made = _made(each, query, found, NO_ANSWER, pipeline, home, generator, drawn)
             yield [made] if made else []
@@ -255,7 +269,7 @@ def compose(
             said = _squeezed(each.answer)
             others = [
                 source
-                for source in _deep(pipeline, query)
+                for source in _allowed(_deep(pipeline, query), each, home)
                 if not _holds(source, each) and said not in _squeezed(source.chunk.text)
             ]
             others = others[: pipeline.settings.retrieval.top_k]
@@ -274,14 +288,17 @@ class Read(NamedTuple):
     origins: tuple[Origin, ...]
 
 
-def readings(asked: Sequence[Question], pipeline: Pipeline) -> Iterator[list[Read]]:
+def readings(
+    asked: Sequence[Question], pipeline: Pipeline, home: Mapping[str, Split]
+) -> Iterator[list[Read]]:
     """The reader's lesson of each question, none where retrieval does not find its passage.
 
-    A question without an answer is one about the passage that was found first.
+    A question without an answer is one about the passage that was found first. `home` is as for
+    `compose`.
     """
     for each in asked:
         query = pipeline.query(each.question, each.history)
-        found = _deep(pipeline, query)
+        found = _allowed(_deep(pipeline, query), each, home)
         right = next((source for source in found if _holds(source, each)), None)
         if not each.answer:
             right = found[0] if found else None
@@ -407,6 +424,25 @@ def _worse(answer: str, shown: Sequence[Source], drawn: random.Random) -> str:
     return drawn.choice(wrong)
 
 
+def _sources(
+    each: Question, query: str, pipeline: Pipeline, home: Mapping[str, Split]
+) -> list[Source]:
+    """What serving would show, with the next ones in the place of what must not be shown."""
+    found = pipeline.sources(query)
+    kept = _allowed(found, each, home)
+    if len(kept) < len(found):
+        known = {source.chunk.id for source in found}
+        more = _allowed(_deep(pipeline, query), each, home)
+        kept += [source for source in more if source.chunk.id not in known]
+    return kept[: len(found)]
+
+
+def _allowed(sources: Iterable[Source], each: Question, home: Mapping[str, Split]) -> list[Source]:
+    """Without the documents for testing, unless the question is for testing itself."""
+    testing = home.get(each.document) == "test"
+    return [source for source in sources if testing or home.get(source.document) != "test"]
+
+
 def _fitted(
     sources: Sequence[Source], pipeline: Pipeline, generator: Generator
 ) -> tuple[Source, ...]:
@@ -453,10 +489,10 @@ def of_feedback(
         # The prompt counts the sources; an answer's markers may have gaps where some had no room.
         places = {each["marker"]: n for n, each in enumerate(answer["sources"], start=1)}
         said = renumbered(str(answer.get("text", "")).strip(), places)
-        right = said if row["thumb"] > 0 else _cited(renumbered(correction, places), sources)
+        if answer.get("abstained"):
+            said = NO_ANSWER
+        right = _cited(renumbered(correction, places), sources) if correction else said
         document = _cited_first(right, sources).document
-        if row["thumb"] > 0 and answer.get("abstained"):
-            right = NO_ANSWER
         yield QAExample(
             id=examples.id_of("feedback", str(row["created_at"]), row["question"]),
             document_id=document,

@@ -159,13 +159,16 @@ def check(
     examples: Sequence[QAExample],
     golden: Collection[str] = (),
     gone: Collection[str] = (),
+    tested: Collection[str] = (),
 ) -> None:
     """Hold the examples against what must not be learned.
 
-    `golden` are questions that models are judged by, `gone` paths of deleted documents. Raises
-    UsageError where a document is in two splits or an example should not be there.
+    `golden` are questions that models are judged by, `gone` paths of deleted documents, `tested`
+    names of documents for testing, beside those that an example tests. Raises UsageError where a
+    document is in two splits or an example should not be there.
     """
     home: dict[str, Split] = {}
+    held = {*tested, *(each.document_id for each in examples if each.split == "test")}
     judged = {normalize(question) for question in golden}
     for each in examples:
         if home.setdefault(each.document_id, each.split) != each.split:
@@ -175,12 +178,24 @@ def check(
                 f"example {each.id} asks what models are judged by: {each.question!r}",
                 "take its line out, or judge by other cases",
             )
+        shown = quoted(each, held)
+        if shown:
+            raise UsageError(
+                f"example {each.id} shows {shown}, which is for testing", "make the examples again"
+            )
         lost = {source for source, _ in each.origins} & set(gone)
         if lost:
             raise UsageError(
                 f"example {each.id} quotes {min(lost)}, which was deleted",
                 "make the examples again",
             )
+
+
+def quoted(example: QAExample, held: Collection[str]) -> str:
+    """A document of those held back that is a source of this example, if it may not be one."""
+    if example.split == "test":
+        return ""
+    return next((each.document for each in example.sources if each.document in held), "")
 
 
 # Files

@@ -118,6 +118,7 @@ def write_examples(
     """
     texts = bench.pages(pipeline)
     home = _homes(texts, wanted.seed, judged_by)
+    tested = {name for name, split in home.items() if split == "test"}
     generator = pipeline.generator()
     asked = compose.questions(texts, wanted.count, wanted.seed)
     asked += compose.of_cases(accepted.cases) if accepted else ()
@@ -135,8 +136,9 @@ def write_examples(
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
             origins = tuple(ledger.origins("feedback", str(row["id"])))
-            told = compose.of_feedback([row], home)
-            made |= {example.id: compose.Made(example, origins) for example in told}
+            for example in compose.of_feedback([row], home):
+                if not examples.quoted(example, tested):
+                    made[example.id] = compose.Made(example, origins)
         gone = [each.source for each in ledger.forgotten(settings.collection)]
     judged = {normalize(question) for question in golden}
     made = {
@@ -146,7 +148,7 @@ def write_examples(
         replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
         for each in made.values()
     ]
-    examples.check(found, golden, gone)
+    examples.check(found, golden, gone, tested)
     if not found:
         raise UsageError("the documents gave no example", "give more, or examples of your own")
     # First who is quoted, then the quotes: killed in between, no deletion misses any.
@@ -286,7 +288,7 @@ def learn_reader(
         ]
         taught: list[compose.Read] = []
         judged = {normalize(each) for each in promotion.asked_by(golden.cases, pipeline)}
-        for done, some in enumerate(compose.readings(asked, pipeline), start=1):
+        for done, some in enumerate(compose.readings(asked, pipeline, home), start=1):
             taught += [one for one in some if normalize(one.lesson.question) not in judged]
             yield Progress(done, len(asked), len(taught))
         if len(taught) < examples.FEWEST:

@@ -1,5 +1,6 @@
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from rag_bot.embed import Embedder
 from rag_bot.index import Index
 from rag_bot.read import MiniReader
 from rag_bot.types import Message
+from rag_bot.words import content
 
 FORMS = (
     "\nForm FM-{0} is kept for {0} years. Form FN-{0} costs EUR {0}."
@@ -67,7 +69,8 @@ def made(pipeline: Pipeline, *asked: Question, **how: Any) -> list[QAExample]:
 def test_questions_come_in_kinds_and_their_quotes_are_in_their_documents() -> None:
     found = compose.questions({name: [text] for name, text in PAGES.items()}, 60, seed=1)
     kinds = {each.kind for each in found}
-    assert {"cloze", "list"} <= kinds
+    assert {"cloze", "list", "near_miss", "follow_up", "date"} <= kinds
+    assert sum(each.kind == "near_miss" for each in found) == 6
     for each in found:
         if each.answer:
             page = " ".join(PAGES[each.document].split())
@@ -122,6 +125,36 @@ def test_a_follow_up_is_asked_as_the_pipeline_would_search_for_it(pipeline: Pipe
     assert each.question == pipeline.query(asked.question, history) != asked.question
 
 
+def test_a_follow_up_is_about_what_was_spoken_of() -> None:
+    found = compose.questions({name: [text] for name, text in PAGES.items()}, 100, seed=1)
+    followed = [each for each in found if each.kind == "follow_up"]
+    assert followed
+    for each in followed:
+        (before, _) = each.history
+        assert content(before.text) & content(each.question)
+        assert before.text.casefold() != each.question.removeprefix("And ").casefold()
+
+
+def test_no_document_for_testing_is_shown_in_what_is_taught(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "REMOVED", 1.0)
+    home: dict[str, examples.Split] = dict.fromkeys(PAGES, "train") | {"cars.md": "test"}
+    of_train = Question("lease.md", "When is the rent due?", "EUR 2,400", "EUR 2,400 a month")
+    of_test = Question("cars.md", "When is the inspection due?", "June 2027", "due in June 2027")
+    asked = [of_train, of_test]
+    free = made(pipeline, *asked)
+    assert any(s.document == "cars.md" for e in free[:2] for s in e.sources)
+    kept = made(pipeline, *asked, home=home)
+    taught = [each for each in kept if each.split == "train"]
+    assert len(taught) == 2
+    assert all(s.document != "cars.md" for e in taught for s in e.sources)
+    assert len(taught[0].sources) == len(free[0].sources)  # others come in its place
+    assert any(s.document == "cars.md" for e in kept if e.split == "test" for s in e.sources)
+    ((lesson,), _) = compose.readings(asked, pipeline, home)
+    assert "Its inspection is due" not in " ".join(lesson.lesson.wrong)
+
+
 def test_an_answer_that_is_not_shown_is_no_example(pipeline: Pipeline) -> None:
     asked = Question("cars.md", "What colour is the van?", "green", "The van is green.")
     assert list(compose.compose([asked], pipeline, {}, pipeline.generator())) == [[]]
@@ -160,7 +193,7 @@ def test_the_reader_is_taught_the_right_passage_among_wrong_ones(pipeline: Pipel
         Question("lease.md", "How much is the rent of the barn?", kind="near_miss"),
         Question("lease.md", "Who lives there?", "Nobody", "Nobody lives there."),
     ]
-    (rent,), (barn,), none = compose.readings(asked, pipeline)
+    (rent,), (barn,), none = compose.readings(asked, pipeline, {})
     assert none == []
     assert rent.lesson.passage[slice(*rent.lesson.span or (0, 0))] == "EUR 2,400"
     assert "Lease" in rent.lesson.header or "lease" in rent.lesson.header
@@ -182,7 +215,7 @@ def test_the_reader_is_taught_the_words_of_the_quote_not_the_same_words_before_i
             "may be carried over until 31 March.",
         )
     ]
-    ((lesson,),) = compose.readings(asked, pipeline)
+    ((lesson,),) = compose.readings(asked, pipeline, {})
     assert lesson.lesson.span
     start = lesson.lesson.span[0]
     assert lesson.lesson.passage[start - 1 : start + 5] == "may be"
@@ -250,6 +283,16 @@ def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
     assert corrected.answer == f"The rent is EUR 2,400 a month. [{right.marker}]"
     assert corrected.rejected == "EUR 120 [1]"
     assert liked.messages == prompt.build("How much is the rent?", sources)
+    nothing = jsonable(replace(answer, text="I found no answer.", abstained=True))
+    praised, mended = compose.of_feedback(
+        [
+            row | {"answer": nothing, "thumb": 1},
+            row | {"answer": nothing, "thumb": 1, "correction": "EUR 2,400"},
+        ],
+        {},
+    )
+    assert (praised.answer, praised.rejected) == (prompt.NO_ANSWER, "")
+    assert (mended.answer, mended.rejected) == (f"EUR 2,400 [{right.marker}]", prompt.NO_ANSWER)
 
 
 def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: Pipeline) -> None:
@@ -266,8 +309,6 @@ def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: P
 
 
 def test_feedback_is_learned_with_the_numbers_of_its_prompt(pipeline: Pipeline) -> None:
-    from dataclasses import replace
-
     from rag_bot.jsonable import jsonable
     from rag_bot.types import Answer
 

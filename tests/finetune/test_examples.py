@@ -48,6 +48,14 @@ def test_what_must_not_be_learned_is_refused(coloured: list[QAExample]) -> None:
     moved = [replace(coloured[0], split="train"), coloured[20]]
     with pytest.raises(UsageError, match="two splits"):
         examples.check(moved)
+    of_test = next(each for each in coloured if each.split == "test")
+    of_train = next(each for each in coloured if each.split == "train")
+    leaking = replace(of_train, sources=(*of_train.sources, *of_test.sources))
+    with pytest.raises(UsageError, match=f"shows {of_test.document_id}, which is for testing"):
+        examples.check([leaking, of_test])
+    with pytest.raises(UsageError, match="which is for testing"):
+        examples.check([leaking], tested={of_test.document_id})
+    examples.check([leaking])
     # What only validation asks may be judged by.
     alone = [each for each in coloured if each.split == "validation"]
     examples.check(alone, golden={alone[0].question})

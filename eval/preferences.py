@@ -216,6 +216,21 @@ def left(case_id: str, rater: str, seed: int) -> Run:
 # What follows
 
 
+def preferred(found: Iterable[Pair], judgements: Iterable[Judgement]) -> list[tuple[Row, Row]]:
+    """The better and the worse row of each case of which all who judged it say the same."""
+    said: dict[str, dict[str, Preference]] = {}
+    for each in judgements:
+        said.setdefault(each.case, {})[each.rater] = each.preference
+    rows: list[tuple[Row, Row]] = []
+    for pair in found:
+        match sorted(set(said.get(pair.case.id, {}).values())):
+            case ["a"]:
+                rows.append((pair.a, pair.b))
+            case ["b"]:
+                rows.append((pair.b, pair.a))
+    return rows
+
+
 def report(
     judgements: Iterable[Judgement], clusters: Mapping[str, str] | None = None, *, seed: int = 0
 ) -> Preferences:

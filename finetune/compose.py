@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from eval import draft
 from eval.cases import GoldenCase
+from eval.rows import Row
 from finetune import examples
 from finetune.examples import QAExample, QASource, Split, of_source
 from finetune.spans import Lesson
@@ -359,7 +360,7 @@ def _answered(
         answer = "\n".join(f"- {line} [{right.marker}]" for line in lines)
     else:
         answer = f"{' '.join(each.answer.split())} [{right.marker}]"
-    return _kept(each, query, shown, answer, pipeline, home, drawn)
+    return _kept(each, query, shown, answer, pipeline, home, _worse(answer, shown, drawn))
 
 
 def _made(
@@ -374,7 +375,9 @@ def _made(
 ) -> Made | None:
     numbered = [replace(source, marker=n) for n, source in enumerate(found, start=1)]
     shown = _fitted(numbered, pipeline, generator)
-    return _kept(each, query, shown, answer, pipeline, home, drawn) if shown else None
+    if not shown:
+        return None
+    return _kept(each, query, shown, answer, pipeline, home, _worse(answer, shown, drawn))
 
 
 def _kept(
@@ -384,7 +387,7 @@ def _kept(
     answer: str,
     pipeline: Pipeline,
     home: Mapping[str, Split],
-    drawn: random.Random,
+    rejected: str,
 ) -> Made:
     catalogue = pipeline.index.catalogue
     origins = catalogue.origins({source.chunk.document_id for source in shown})
@@ -398,7 +401,7 @@ def _kept(
             answerable=answer != NO_ANSWER,
             split=home.get(each.document, "train"),
             kind=each.kind,
-            rejected=_worse(answer, shown, drawn),
+            rejected=rejected if rejected != answer else "",
         ),
         tuple(Origin(*each) for each in origins.values()),
     )
@@ -469,7 +472,43 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-# Feedback
+# What people said
+
+
+def of_preferred(
+    judged: Iterable[tuple[Row, Row]],
+    pipeline: Pipeline,
+    home: Mapping[str, Split],
+    generator: Generator,
+) -> Iterator[Made]:
+    """Of two runs' answers the better, and as the worse one the other, over today's sources.
+
+    A case is left out where those lack a source that the better answer cites.
+    """
+    for better, worse in judged:
+        case = better.case
+        first = next((shown.document for shown in better.sources), "")
+        document = case.relevant[0].document if case.relevant else case.group or first
+        each = Question(document, case.question, kind="preferred", history=case.history)
+        query = pipeline.query(case.question, case.history)
+        found = _sources(each, query, pipeline, home)
+        numbered = [replace(source, marker=n) for n, source in enumerate(found, start=1)]
+        shown = _fitted(numbered, pipeline, generator)
+        right, wrong = (_said(row, shown) for row in (better, worse))
+        markers = {n for claim in parse(better.answer) for n in claim.markers}
+        cited = {source.text for source in better.sources if source.marker in markers}
+        if not shown or not right or not cited <= {source.chunk.text for source in shown}:
+            continue
+        yield _kept(each, query, shown, right, pipeline, home, wrong)
+
+
+def _said(row: Row, shown: Sequence[Source]) -> str:
+    """A run's answer with the numbers that its sources have among those shown now."""
+    if row.abstained:
+        return NO_ANSWER
+    now = {source.chunk.text: source.marker for source in shown}
+    places = {s.marker: now[s.text] for s in row.sources if s.text in now}
+    return renumbered(row.answer, places).strip()
 
 
 def of_feedback(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import html
+import io
 import json
 import random
 import statistics
@@ -134,7 +135,8 @@ def splits(documents: Iterable[str], seed: int = 0) -> dict[str, Split]:
     """Each document's split, at random: 15 % validation, 30 % test, but at least one of each.
 
     By a hash of its name: a document more leaves the others where they are, so that what was
-    learned from does not come to judge. Of fewer than three documents, all are for training.
+    learned from does not come to judge. In a folder of fewer than twenty or so it may move one.
+    Of fewer than three documents, all are for training.
     """
     place = {name: int(id_of(str(seed), name), 16) / 16**16 for name in documents}
     names = sorted(place, key=place.__getitem__)
@@ -247,7 +249,7 @@ def _of_lines(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _of_csv(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     wanted = {"question", "context", "answer"}
     if not wanted <= set(reader.fieldnames or ()):
         raise UsageError(

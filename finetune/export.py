@@ -42,7 +42,9 @@ def merge(settings: Settings, adapter: Path, out: Path) -> None:
     try:
         merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except Exception as error:  # whatever the library raises on an adapter that does not fit
-        raise ModelBroken(f"{adapter} does not fit {base}: {error}", "set models.llm") from error
+        raise ModelBroken(
+            f"{adapter} does not fit {base}: {models.brief(error)}", "set models.llm"
+        ) from error
     new = out.with_name(out.name + ".new")
     merged.to(torch.bfloat16).save_pretrained(new, safe_serialization=True)
     transformers.AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(new)

@@ -20,6 +20,7 @@ from eval import bench, cases, draft
 from eval.bench import Watch
 from eval.cases import GoldenSet
 from eval.metrics.squad import normalize
+from eval.rows import Row
 from eval.run import Plan, Step
 from finetune import compose, examples, promotion, reader, registry, train
 from finetune.examples import QAExample, Split
@@ -110,11 +111,12 @@ def write_examples(
     wanted: Wanted,
     accepted: GoldenSet | None = None,
     judged_by: GoldenSet | None = None,
+    preferred: Sequence[tuple[Row, Row]] = (),
 ) -> Iterator[Progress | Written]:
     """Make examples from the documents of a pipeline, with what accepted cases and feedback say.
 
-    `judged_by` are the cases that models are judged by: no example asks the same. Raises
-    UsageError where too little could be made.
+    `judged_by` are the cases that models are judged by: no example asks the same. `preferred` are
+    answers of two runs, the better first. Raises UsageError where too little could be made.
     """
     texts = bench.pages(pipeline)
     home = _homes(texts, wanted.seed, judged_by)
@@ -132,6 +134,8 @@ def write_examples(
         made |= {one.example.id: one for one in some}
         without += not some
         yield Progress(done, len(asked), len(made))
+    for one in compose.of_preferred(preferred, pipeline, home, generator):
+        made[one.example.id] = one
     with bench.ledger(settings) as ledger:
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
@@ -239,7 +243,8 @@ def learn(
     sources = {Origin(*source) for each in taught for source in each.origins}
     trained: Trained | None = None
     try:
-        registry.record(settings, place.name, sorted(sources), begin)
+        theirs = registry.collections(settings, [each.id for each in taught])
+        registry.record(settings, place.name, sorted(sources), begin, theirs)
         for event in train.train(
             taught, base, recipe, place, begin=begin, device=device, hours=hours
         ):
@@ -250,6 +255,7 @@ def learn(
         # What was refused before its first step leaves no candidate behind.
         if trained is None and place.is_dir() and not any(place.iterdir()):
             place.rmdir()
+            registry.forget(settings, place.name)
     assert trained is not None, "a training ends with what it made"
     lessons = examples.of_split(taught, "train")
     registry.write_asked(place, (each.question for each in lessons), begin)

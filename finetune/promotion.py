@@ -89,6 +89,8 @@ def evaluate(
         )
     live = registry.live(settings, kind)
     against = adapters.fingerprint(live) if live else ""
+    if against == adapters.fingerprint(candidate):
+        raise UsageError(f"{candidate.name} is live: it is no better than itself", "name another")
     rows = []
     for place in (live, candidate):
         asked = _with(pipeline, kind, place)

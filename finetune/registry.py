@@ -27,7 +27,7 @@ from eval.metrics.squad import normalize
 from finetune.train import Trained
 from rag_bot import adapters, models
 from rag_bot.config import Settings
-from rag_bot.errors import ModelBroken, UsageError
+from rag_bot.errors import ModelBroken, ModelMissing, UsageError
 from rag_bot.index import CATALOGUE
 from rag_bot.ledger import Made, Origin
 from rag_bot.read import located
@@ -175,11 +175,15 @@ def entries(settings: Settings) -> list[Entry]:
     there = adapters.folder(settings)
     places = sorted(each.parent for each in there.glob(f"*/{adapters.CARD}"))
     lost = {each.item for each in _made(settings) if each.marked}
-    kinds: tuple[Kind, ...] = ("adapter", "reader")
-    bases = {kind: base_of(settings, kind) for kind in kinds} if places else {}
+    bases: dict[Kind, str] = {}
     found = []
     for place in places:
         card = read(place)
+        if card.kind not in bases:
+            try:
+                bases[card.kind] = base_of(settings, card.kind)
+            except ModelMissing:  # a server's, or not fetched yet: nothing here fits it
+                bases[card.kind] = ""
         fits = card.base_weights == bases[card.kind]
         live = fits and adapters.promoted(settings, card.base_weights)[-1:] == [card.id]
         found.append(Entry(card, place, live, card.id in lost))
@@ -324,13 +328,23 @@ def lost(settings: Settings, place: Path) -> bool:
     return any(each.item == place.name and each.marked for each in _made(settings))
 
 
+def collections(settings: Settings, ids: Iterable[str]) -> set[str]:
+    """The collections whose documents these examples were made from; else the one in use."""
+    with bench.ledger(settings) as held:
+        return held.collections("example", ids) or {settings.collection}
+
+
 def record(
-    settings: Settings, name: str, origins: Sequence[Origin], begin: Path | None = None
+    settings: Settings,
+    name: str,
+    origins: Sequence[Origin],
+    begin: Path | None = None,
+    among: Iterable[str] = (),
 ) -> None:
     """Say what a candidate learned from: deleting one of these documents flags it.
 
-    What its starting point learned from counts too, whatever the collection. Raises UsageError
-    where a document of that was deleted.
+    `among` names their collections (default: the one in use). What its starting point learned from
+    counts too, whatever the collection. Raises UsageError where a document of that was deleted.
     """
     home = adapters.folder(settings).resolve()
     ours = begin.resolve() if begin and begin.resolve().parent == home else None
@@ -339,9 +353,16 @@ def record(
             f"{ours.name} learned from a document that was deleted", "begin from another"
         )
     with bench.ledger(settings) as held:
-        held.record_lineage("adapter", name, settings.collection, origins)
+        for collection in among or [settings.collection]:
+            held.record_lineage("adapter", name, collection, origins)
         if ours:
             held.inherit_lineage("adapter", ours.name, name)
+
+
+def forget(settings: Settings, name: str) -> None:
+    """Take back what `record` said: there is no such candidate."""
+    with bench.ledger(settings) as held:
+        held.forget_made([Made("adapter", name, "", False)])
 
 
 def _made(settings: Settings) -> list[Made]:

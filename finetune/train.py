@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def train(
     begun = saved = time.monotonic()
     read = 0
     if not work.looks:
-        yield work.look(0, _mean(loss_of, looked_at, recipe))
+        yield work.look(0, _mean(model, loss_of, looked_at, recipe))
     for step in range(done, len(plan)):
         if work.waited >= recipe.patience:
             break
@@ -196,7 +197,7 @@ def train(
         left = spent / (step + 1 - done) * (len(plan) - step - 1)
         yield Step(step + 1, len(plan), loss.item(), read / spent, left)
         if (step + 1) % every == 0 or step + 1 == len(plan):
-            yield work.look(step + 1, _mean(loss_of, looked_at, recipe))
+            yield work.look(step + 1, _mean(model, loss_of, looked_at, recipe))
         if time.monotonic() - saved > _SAVE_EVERY:
             work.save(step + 1)
             saved = time.monotonic()
@@ -220,7 +221,10 @@ def estimate(
 
     config = transformers.AutoConfig.from_pretrained(base, local_files_only=True)
     weights = sum(file.stat().st_size for file in base.glob("*.safetensors")) // 2
-    bytes_each = 0.6 if recipe.method == "qlora" else precision("auto").itemsize
+    bytes_each: float = precision("auto").itemsize
+    if recipe.method == "qlora":
+        # A CPU unpacks what it multiplies: beside the packed weights they are there whole.
+        bytes_each = 0.6 if device.type == "cuda" else bytes_each + 0.6
     hidden, layers = config.hidden_size, config.num_hidden_layers
     longest = max(each.length for each in lessons)
     rows = max(1, recipe.batch // longest)
@@ -246,7 +250,7 @@ def _refuse_hopeless(cost: Cost, recipe: Recipe, hours: float) -> None:
     if cost.memory_gb > cost.free_gb:
         raise Unavailable(
             f"training would take {cost.memory_gb:.1f} GB, and {cost.free_gb:.1f} GB are free",
-            "take a smaller --batch, fewer --longest tokens, or --method qlora",
+            "take a smaller --batch, fewer --longest tokens, or, on a GPU, --method qlora",
         )
     if cost.hours > hours:
         raise UsageError(
@@ -309,8 +313,12 @@ def _objective(
 
 
 def _mean(
-    loss_of: Callable[[Sequence[Encoded]], torch.Tensor], looked_at: Sequence[Encoded], how: Recipe
+    model: Any,
+    loss_of: Callable[[Sequence[Encoded]], torch.Tensor],
+    looked_at: Sequence[Encoded],
+    how: Recipe,
 ) -> float:
+    model.eval()  # a base model's dropout is for learning
     total = 0.0
     with torch.inference_mode():
         for batch in tokens.batches(looked_at, how.batch, 0):
@@ -358,6 +366,8 @@ class _Work:
                 "looks": self.looks,
                 "waited": self.waited,
                 "step": step,
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all(),
             },
             new,
         )
@@ -368,17 +378,28 @@ class _Work:
         file = self._out / CHECKPOINT
         if not file.is_file():
             if (self._out / models.ADAPTER).exists():
-                raise UsageError(f"{self._out} holds an adapter", "give another --out")
+                raise UsageError(
+                    f"{self._out} holds an adapter that is trained", "train anew, without --resume"
+                )
             return 0
-        saved = torch.load(file, weights_only=True)
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever the library raises on a file that is cut short
+            raise ModelBroken(
+                f"{file} can't be read: {models.brief(error)}", "train anew, without --resume"
+            ) from None
         if saved["identity"] != self._identity:
             raise UsageError(
-                f"{file} is of another training", "give another --out, or delete that file"
+                f"{file} is of another training",
+                "give the same file, options and --begin, or train anew, without --resume",
             )
         with torch.no_grad():
             for name, value in saved["adapter"].items():
                 self._trained[name].copy_(value)
         self._optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["random"])
+        if len(saved["random_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(saved["random_cuda"])
         self._best = saved["best"]
         self.losses = [tuple(each) for each in saved["losses"]]
         self.looks = [tuple(each) for each in saved["looks"]]
@@ -468,7 +489,8 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
             )
         except Exception as error:  # whatever the library raises on an adapter that does not fit
             raise ModelBroken(
-                f"the adapter in {begin} does not fit the LLM: {error}", "check --begin"
+                f"the adapter in {begin} does not fit the LLM: {models.brief(error)}",
+                "check --begin",
             ) from error
     how: peft.PeftConfig
     match recipe.method:
@@ -537,4 +559,5 @@ def peak_gb(device: torch.device | None = None) -> float:
 
     if device and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -75,6 +75,8 @@ def load(settings: Settings) -> Generator:
     folder = models.locate(settings.models.llm, settings.models.dir)
     use_threads(settings.models.threads)
     adapter = adapters.located(settings)
+    if adapter:
+        adapters.check_fits(adapter, folder)
     chat = LocalChatModel(
         folder, precision(settings.models.precision), settings.generation, adapter
     )
@@ -316,7 +318,8 @@ def _with_adapter(model: Any, folder: Path) -> Any:
             return whole.merge_and_unload().to(dtype)
     except Exception as error:  # whatever the library raises on an adapter that does not fit
         raise ModelBroken(
-            f"the adapter in {folder} does not fit the LLM: {error}", "check models.adapter"
+            f"the adapter in {folder} does not fit the LLM: {models.brief(error)}",
+            "check models.adapter",
         ) from error
 
 

@@ -329,6 +329,12 @@ class Ledger:
         )
         return [Origin(*row) for row in rows]
 
+    def collections(self, kind: LineageKind, items: Iterable[str]) -> set[str]:
+        """The collections whose documents these items were made from, deleted ones too."""
+        rows = self._db.all("SELECT DISTINCT item, collection FROM lineage WHERE kind = ?", (kind,))
+        wanted = set(items)
+        return {collection for item, collection in rows if item in wanted}
+
     def forget_made(self, items: Iterable[Made]) -> None:
         """These exist no more."""
         with self._db.transaction() as db:

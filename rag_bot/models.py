@@ -28,6 +28,7 @@ from rag_bot.errors import ModelBroken, ModelMissing, Unavailable
 Kind = Literal["embedder", "llm"]
 ADAPTER = "adapter_model.safetensors"
 _WEIGHTS = ".safetensors"
+_BRIEF = 200
 MANIFEST = "manifest.json"
 PULL = "run `rag-bot models pull`"
 
@@ -200,6 +201,19 @@ def check_adapter(folder: Path) -> None:
         )
     refuse_code(folder)
     check_safetensors(folder / ADAPTER)
+    file = folder / "adapter_config.json"
+    try:
+        kind = json.loads(file.read_text("utf-8"))["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelBroken(f"{file} can't be read: {error}", "copy the adapter again") from None
+    if not isinstance(kind, str):
+        raise ModelBroken(f"{file} names no peft_type", "copy the adapter again")
+
+
+def brief(error: Exception) -> str:
+    """What a library said, cut to a line: PEFT names every weight that does not fit."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= _BRIEF else f"{said[:_BRIEF]}…"
 
 
 def check_safetensors(file: Path) -> None:

@@ -475,6 +475,15 @@ def _tuning(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--judged-by", type=Path, metavar="FILE", help="golden cases that must not be learned"
     )
+    made.add_argument(
+        "--preferred",
+        type=Path,
+        metavar="FILE",
+        help="what `eval judge-ui` wrote, for --method dpo",
+    )
+    made.add_argument(
+        "--runs", type=Path, nargs=2, metavar=("A", "B"), help="the two runs that were judged"
+    )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="where drawing begins")
 
     made = command(

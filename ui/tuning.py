@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,6 +14,7 @@ from ui.reach import DONE, IN_PART, load
 
 if TYPE_CHECKING:
     from eval.cases import GoldenSet
+    from eval.rows import Row
     from finetune.examples import QAExample
     from finetune.promotion import Verdict
     from finetune.registry import Card
@@ -28,8 +29,11 @@ def make(options: argparse.Namespace) -> int:
 
     if options.out.exists():
         raise UsageError(f"{options.out} exists", "give another --out")
+    if options.out.suffix.lower() != ".jsonl":
+        raise UsageError(f"{options.out}: examples are JSON lines", "give --out FILE.jsonl")
     settings = load(options).settings
     wanted = loop.Wanted(count=options.count, by_model=options.by_model, seed=options.seed)
+    judged = _judged(options.preferred, options.runs)
     with loop.over(options.docs, settings, _watch) as pipeline:
         _follow(
             loop.write_examples(
@@ -39,6 +43,7 @@ def make(options: argparse.Namespace) -> int:
                 wanted,
                 _golden(options.cases),
                 _golden(options.judged_by),
+                judged,
             )
         )
     return DONE
@@ -47,22 +52,24 @@ def make(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """`finetune train`: an adapter from a file of examples."""
     from eval import bench
-    from finetune import examples, loop
+    from finetune import examples, loop, registry
     from rag_bot.errors import UsageError
 
     settings = load(options).settings
     taught = examples.read(options.examples)
     golden = _golden(options.judged_by)
+    theirs = registry.collections(settings, [each.id for each in taught])
     with bench.ledger(settings) as ledger:
-        gone = [each.source for each in ledger.forgotten(settings.collection)]
+        gone = [each.source for name in theirs for each in ledger.forgotten(name)]
     examples.check(taught, {case.question for case in golden.cases} if golden else (), gone)
     place = None
     if options.resume:
         from rag_bot import adapters
 
-        place = adapters.folder(settings) / options.resume
-        if not place.is_dir():
-            raise UsageError(f"there is no training {options.resume!r}", f"look in {place.parent}")
+        there = adapters.folder(settings)
+        place = there / options.resume
+        if place not in there.glob("*") or place.name.endswith("-reader"):
+            raise UsageError(f"there is no training {options.resume!r}", f"look in {there}")
     _follow(
         loop.learn(
             taught,
@@ -237,6 +244,22 @@ def _recipe(options: argparse.Namespace, settings: Settings) -> Recipe:
         "beta": getattr(options, "beta", None) or (0.1 if dpo else None),
     }
     return Recipe(**{key: value for key, value in asked.items() if value is not None})
+
+
+def _judged(file: Path | None, runs: Sequence[Path] | None) -> list[tuple[Row, Row]]:
+    """What people preferred, and what to: of what `eval judge-ui` wrote about two runs."""
+    from eval import preferences, run
+    from rag_bot.errors import UsageError
+
+    if (file is None) != (runs is None):
+        raise UsageError("--preferred and --runs belong together", "give both, or neither")
+    if file is None or runs is None:
+        return []
+    first, second = (run.read(each)[1] for each in runs)
+    judgements = preferences.read(file)
+    found = preferences.pairs(first, second)
+    preferences.check_same(file, found, judgements)
+    return preferences.preferred(found, judgements)
 
 
 def _golden(file: Path | None) -> GoldenSet | None:

@@ -41,6 +41,25 @@ def row(name: str, answer: str) -> Row:
     return Row(case, answered=True, answer=answer)
 
 
+def test_what_all_prefer_is_told_the_better_first() -> None:
+    found = [
+        preferences.Pair(row(name, "a").case, row(name, "a"), row(name, "b")) for name in "wxyz"
+    ]
+    judged = [
+        said("w", "ann", "a"),
+        said("x", "ann", "a"),
+        said("x", "ann", "b"),  # the last word counts
+        said("y", "ann", "a"),
+        said("y", "bob", "b"),
+        said("z", "ann", "both_good"),
+    ]
+    better = preferences.preferred(found, judged)
+    assert [(a.case.id, a.answer, b.answer) for a, b in better] == [
+        ("w", "a", "b"),
+        ("x", "b", "a"),
+    ]
+
+
 # The file
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from eval import bench
 from eval.bench import Engines
+from eval.cases import GoldenCase, PageRef
+from eval.rows import Row, Shown
 from finetune import compose, examples, loop, promotion, registry
 from finetune.compose import Question
 from finetune.examples import QAExample
@@ -326,6 +328,42 @@ def test_feedback_is_learned_with_the_numbers_of_its_prompt(pipeline: Pipeline) 
     assert (told.document_id, told.split) == (second, "test")
     (mended,) = compose.of_feedback([rows[0] | {"thumb": -1, "correction": "Thus [5]"}], {})
     assert (mended.answer, mended.rejected) == ("Thus [2]", "It is so [2], not so")
+
+
+def test_what_people_preferred_is_told_over_the_sources_of_today(pipeline: Pipeline) -> None:
+    case = GoldenCase("r", "How much is the rent?", ("EUR 2,400",), (PageRef("lease.md", 1),))
+    sources = pipeline.sources(case.question)
+    right = next(source for source in sources if source.document == "lease.md")
+
+    def row(answer: str, **fields: Any) -> Row:
+        then = (Shown(7, "x", "lease.md", 1, 0.5, fields.pop("text", right.chunk.text)),)
+        return Row(case, answered=True, answer=answer, sources=then, **fields)
+
+    def told(better: Row, worse: Row) -> list[compose.Made]:
+        judged = [(better, worse)]
+        return list(compose.of_preferred(judged, pipeline, {}, pipeline.generator()))
+
+    (one,) = told(row("EUR 2,400 [7]"), row("I found nothing.", abstained=True))
+    assert one.example.answer == f"EUR 2,400 [{right.marker}]"
+    assert one.example.rejected == prompt.NO_ANSWER
+    assert one.example.document_id == "lease.md"
+    assert one.origins
+    assert one.example.messages == prompt.build(case.question, one.example.numbered)
+    assert told(row("EUR 2,400 [7]", text="Another text."), row("No.")) == []
+
+
+def test_what_the_reader_was_least_sure_of_is_asked_of_a_person_next(pipeline: Pipeline) -> None:
+    asked = [
+        Question("lease.md", "How much is the rent?", "EUR 2,400", "EUR 2,400 a month"),
+        Question("tools.md", "How fast is the drill press?", "2800 rpm", "runs at 2800 rpm"),
+        Question("cars.md", "When is the inspection due?", "June 2027", "due in June 2027"),
+        Question("cars.md", "How much is the fee of the barn?"),
+    ]
+    found = [e for e in made(pipeline, *asked, home={"cars.md": "test"}) if e.kind != "removed"]
+    ranked = compose.least_sure(found, 5)
+    assert {question for _, question in ranked} == {each.question for each in asked[:2]}
+    assert ranked == sorted(ranked)
+    assert compose.least_sure(found, 1) == ranked[:1]
 
 
 def test_examples_are_written_with_their_lineage_and_a_deletion_takes_them_out(

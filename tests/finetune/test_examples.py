@@ -48,7 +48,8 @@ def test_what_must_not_be_learned_is_refused(coloured: list[QAExample]) -> None:
     moved = [replace(coloured[0], split="train"), coloured[20]]
     with pytest.raises(UsageError, match="two splits"):
         examples.check(moved)
-    of_test = next(each for each in coloured if each.split == "test")
+    source = replace(coloured[20].sources[0], document="held.txt")
+    of_test = replace(coloured[20], document_id="held.txt", sources=(source,), split="test")
     of_train = next(each for each in coloured if each.split == "train")
     leaking = replace(of_train, sources=(*of_train.sources, *of_test.sources))
     with pytest.raises(UsageError, match=f"shows {of_test.document_id}, which is for testing"):
@@ -93,6 +94,9 @@ def test_files_of_ones_own_are_enough(tmp_path: Path) -> None:
     (one,) = examples.read(table)
     assert one.answer == "Ann [1]"
     assert one.sources[0].text == "It was\nAnn."
+    table.write_text("question,context,answer\nWho?,It was\x0cAnn.\u2028Yes.,Ann\n", "utf-8")
+    (one,) = examples.read(table)
+    assert one.sources[0].text == "It was\x0cAnn.\u2028Yes."
 
 
 @pytest.mark.parametrize(

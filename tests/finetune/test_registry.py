@@ -10,7 +10,7 @@ import pytest
 from eval import bench, cases
 from eval.cases import GoldenCase, PageRef
 from eval.gate import Guard
-from eval.rows import Row
+from eval.rows import Judged, Row
 from eval.run import Plan
 from finetune import promotion, registry
 from finetune.examples import QAExample
@@ -141,6 +141,23 @@ def test_deleting_a_document_flags_what_learned_from_it(
         registry.promote(settings, place.name)
 
 
+def test_what_learned_from_another_collections_examples_goes_with_its_documents(
+    settings: Settings,
+) -> None:
+    with Index(settings.data_dir) as index:
+        index.ledger.record_lineage("example", "e1", "work", [DOCUMENT], "/e.jsonl")
+    assert registry.collections(settings, ["none"]) == {settings.collection}
+    theirs = registry.collections(settings, ["e1", "e2"])
+    assert theirs == {"work"}
+    registry.record(settings, "made", [DOCUMENT], among=theirs)
+    registry.record(settings, "refused", [DOCUMENT], among=theirs)
+    registry.forget(settings, "refused")
+    with Index(settings.data_dir) as index:
+        index.ledger.erase("work", DOCUMENT, twin_lives=False)
+        marked = {e.item for e in index.ledger.made(marked=True) if e.kind == "adapter"}
+    assert marked == {"made"}
+
+
 def test_lineage_is_written_beside_a_server_that_owns_the_index(
     settings: Settings, candidate: Callable[[], Path]
 ) -> None:
@@ -219,6 +236,19 @@ def test_gains_among_losses_are_chance_and_four_gains_are_too_few(case: Any, row
     assert "by 4 of 6 cases; fewer than 5 may be chance" in found.why
 
 
+def test_a_better_target_does_not_pay_for_claims_that_nothing_bears_out(
+    case: Any, row: MakeRow
+) -> None:
+    before, after = rows(case, row, 5), rows(case, row, 15)
+    made_up = Judged("28 days", "unsupported", 0.1, ())
+    held = Judged("28 days", "supported", 0.9, (1,))
+    before = [replace(each, verdicts=(held,) * each.answered) for each in before]
+    after = [replace(each, verdicts=(made_up,) * each.answered) for each in after]
+    found = promotion.judged(before, after, [*GUARDS, *promotion.ALWAYS], "F1")
+    assert not found.passed
+    assert found.why.startswith("faithfulness is worse")
+
+
 def test_a_better_target_does_not_pay_for_inventions(case: Any, row: MakeRow) -> None:
     before, after = rows(case, row, 5), rows(case, row, 18, abstained=0)
     found = promotion.judged(before, after, GUARDS, "F1_answerable")
@@ -268,6 +298,32 @@ def test_what_begins_from_another_has_learned_its_questions(
     registry.write_asked(first, ["When does it end?"])
     registry.write_asked(second, ["Who pays?"], first)
     assert registry.was_asked(second, ["when does it end", "Who else?"]) == ["when does it end"]
+
+
+def test_what_is_live_is_not_measured_against_itself(
+    settings: Settings, candidate: Callable[[], Path], tmp_path: Path
+) -> None:
+    place = candidate()
+    promotion.keep(place, passed(settings, place))
+    registry.promote(settings, place.name)
+    golden = tmp_path / "golden.jsonl"
+    cases.write(golden, [GoldenCase("a", "Who pays?", ("me",), (PageRef("lease.md", 1),))])
+    pipeline = Pipeline(settings, cast("Index", None), *bench.engines(settings))
+    plan = Plan(cases.read(golden), check=False)
+    with pytest.raises(UsageError, match=f"{place.name} is live"):
+        next(promotion.evaluate(place, plan, pipeline, "default", tmp_path))
+    assert registry.read(place).verdict["passed"]
+
+
+def test_candidates_are_listed_where_a_server_s_model_answers(
+    settings: Settings, candidate: Callable[[], Path]
+) -> None:
+    place = candidate()
+    served = settings.models.model_copy(
+        update={"endpoint": "http://127.0.0.1:9/v1", "llm": "served-by-name"}
+    )
+    (entry,) = registry.entries(settings.model_copy(update={"models": served}))
+    assert (entry.folder, entry.live) == (place, False)
 
 
 def test_an_evaluation_refuses_cases_that_were_learned(

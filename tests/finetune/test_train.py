@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,9 +138,17 @@ def test_a_look_at_the_loss_changes_no_gradient(method: train.Method, tiny_llm: 
         torch.testing.assert_close(now, was, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_killed_training_goes_on_along_the_same_curve(
-    tiny_llm: Path, coloured: list[QAExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_llm: Path,
+    coloured: list[QAExample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dropout: float,
 ) -> None:
+    tiny_llm = shutil.copytree(tiny_llm, tmp_path / "llm")
+    settings = json.loads((tiny_llm / "config.json").read_text())
+    (tiny_llm / "config.json").write_text(json.dumps(settings | {"attention_dropout": dropout}))
     run(coloured, tiny_llm, QUICK, tmp_path / "whole")
     monkeypatch.setattr(train, "_SAVE_EVERY", 0)
     for event in train.train(coloured, tiny_llm, QUICK, tmp_path / "killed"):
@@ -153,6 +162,29 @@ def test_a_killed_training_goes_on_along_the_same_curve(
     name = "adapter_model.safetensors"
     whole, killed = ((tmp_path / each / name).read_bytes() for each in ("whole", "killed"))
     assert whole == killed
+
+
+def test_dropout_is_for_learning_not_for_looking(
+    tiny_llm: Path, coloured: list[QAExample], tmp_path: Path
+) -> None:
+    tiny_llm = shutil.copytree(tiny_llm, tmp_path / "llm")
+    settings = json.loads((tiny_llm / "config.json").read_text())
+    (tiny_llm / "config.json").write_text(json.dumps(settings | {"attention_dropout": 0.5}))
+    still = replace(QUICK, rate=1e-12, epochs=2)
+    events = run(coloured, tiny_llm, still, tmp_path / "out")
+    looks = {round(event.loss, 4) for event in events if isinstance(event, Look)}
+    assert len(looks) == 1
+
+
+def test_a_checkpoint_that_was_cut_short_is_one_line(
+    tiny_llm: Path, coloured: list[QAExample], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / train.CHECKPOINT).write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ModelBroken, match=r"checkpoint\.pt can't be read") as caught:
+        run(coloured, tiny_llm, QUICK, out)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_best_adapter_is_kept_and_training_ends_when_it_gets_no_better(

@@ -196,6 +196,20 @@ def test_an_adapter_is_held_to_the_same_rules_as_a_model(tmp_path: Path) -> None
     (adapter / "adapter_config.json").write_text('{"auto_map": {}}')
     with pytest.raises(ModelBroken, match="auto_map"):
         generate._with_adapter(object(), adapter)
+    (adapter / "adapter_model.safetensors").write_bytes(safetensors())
+    for config in ("{", "[]", "{}", '{"peft_type": 1}'):
+        (adapter / "adapter_config.json").write_text(config)
+        with pytest.raises(ModelBroken, match=r"adapter_config\.json"):
+            models.check_adapter(adapter)
+    (adapter / "adapter_config.json").unlink()
+    with pytest.raises(ModelBroken, match=r"adapter_config\.json"):
+        models.check_adapter(adapter)
+
+
+def test_what_a_library_says_of_an_adapter_is_cut_to_a_line() -> None:
+    said = models.brief(RuntimeError("does not fit:\n\tsize mismatch for x\n" * 100))
+    assert said.startswith("does not fit: size mismatch for x")
+    assert len(said) < 220
 
 
 def make_wheel(path: Path) -> Path:

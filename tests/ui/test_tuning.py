@@ -232,4 +232,5 @@ def test_a_killed_training_is_taken_up_by_name(
     assert rag_bot("train", "own.jsonl", *short, "--resume", place.name) == 0
     assert ", from step " in capsys.readouterr().out
     assert [each.folder for each in registry.entries(config.load().settings)] == [place]
-    assert rag_bot("train", "own.jsonl", "--resume", "none") == 2
+    for name in ("none", "..", f"../{place.parent.name}/{place.name}"):
+        assert rag_bot("train", "own.jsonl", "--resume", name) == 2

@@ -26,11 +26,12 @@ from rag_bot import context
 from rag_bot.answer import Pipeline
 from rag_bot.cite import parse, renumbered
 from rag_bot.generate import Generator
+from rag_bot.index import fingerprint
 from rag_bot.ledger import Origin
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.rank import header
 from rag_bot.sentences import sentences
-from rag_bot.types import Message, Source
+from rag_bot.types import OMITTED, Message, Source
 from rag_bot.words import content
 
 REMOVED = 0.1
@@ -483,32 +484,60 @@ def of_preferred(
 ) -> Iterator[Made]:
     """Of two runs' answers the better, and as the worse one the other, over today's sources.
 
-    A case is left out where those lack a source that the better answer cites.
+    A case is left out where those lack a source that the better answer cites, where either run was
+    shown a document that is gone or for testing, and where one answered in parts or about many
+    documents: no one prompt shows their sources.
     """
+    there: dict[str, list[Origin]] = defaultdict(list)  # of one file name there may be two
+    for origin in origins(pipeline):
+        there[PurePath(origin.source).name].append(origin)
     for better, worse in judged:
         case = better.case
-        first = next((shown.document for shown in better.sources), "")
+        then = {source.document for row in (better, worse) for source in row.sources}
+        first = next((source.document for source in better.sources), "")
         document = case.relevant[0].document if case.relevant else case.group or first
         each = Question(document, case.question, kind="preferred", history=case.history)
+        held = home.get(document) != "test" and any(home.get(name) == "test" for name in then)
+        whole = all(row.abstained or row.prompt_sha256 for row in (better, worse))
+        if held or not whole or not then <= there.keys():
+            continue
         query = pipeline.query(case.question, case.history)
         found = _sources(each, query, pipeline, home)
         numbered = [replace(source, marker=n) for n, source in enumerate(found, start=1)]
         shown = _fitted(numbered, pipeline, generator)
-        right, wrong = (_said(row, shown) for row in (better, worse))
         markers = {n for claim in parse(better.answer) for n in claim.markers}
-        cited = {source.text for source in better.sources if source.marker in markers}
-        if not shown or not right or not cited <= {source.chunk.text for source in shown}:
+        if not shown or (not better.abstained and not markers <= _places(better, shown).keys()):
             continue
-        yield _kept(each, query, shown, right, pipeline, home, wrong)
+        right, wrong = (_said(row, shown) for row in (better, worse))
+        made = _kept(each, query, shown, right, pipeline, home, wrong)
+        theirs = [origin for name in sorted(then) for origin in there[name]]
+        yield made._replace(origins=tuple(dict.fromkeys([*made.origins, *theirs])))
+
+
+def origins(pipeline: Pipeline) -> list[Origin]:
+    """The documents of a pipeline's collection."""
+    index, settings = pipeline.index, pipeline.settings
+    held = index.collection(settings.collection, fingerprint(settings))
+    ids = {entry.id for entry in index.catalogue.entries(held)}
+    return [Origin(*each) for each in index.catalogue.origins(ids).values()]
 
 
 def _said(row: Row, shown: Sequence[Source]) -> str:
     """A run's answer with the numbers that its sources have among those shown now."""
     if row.abstained:
         return NO_ANSWER
-    now = {source.chunk.text: source.marker for source in shown}
-    places = {s.marker: now[s.text] for s in row.sources if s.text in now}
-    return renumbered(row.answer, places).strip()
+    return renumbered(row.answer, _places(row, shown)).strip()
+
+
+def _places(row: Row, shown: Sequence[Source]) -> dict[int, int]:
+    """The numbers that a run's sources have now. A row keeps what was shown of a chunk."""
+    return {
+        then.marker: now.marker
+        for then in row.sources
+        for now in shown
+        if then.document == now.document
+        and all(part in now.chunk.text for part in then.text.split(OMITTED))
+    }
 
 
 def of_feedback(

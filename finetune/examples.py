@@ -29,7 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from eval.metrics.squad import normalize
 from rag_bot import prompt
-from rag_bot.cite import parse
+from rag_bot.cite import parse, renumbered
 from rag_bot.errors import UsageError
 from rag_bot.types import Chunk, Message, Reading, Source
 
@@ -198,6 +198,27 @@ def quoted(example: QAExample, held: Collection[str]) -> str:
     if example.split == "test":
         return ""
     return next((each.document for each in example.sources if each.document in held), "")
+
+
+def without(example: QAExample, held: Collection[str]) -> QAExample | None:
+    """The example without the sources of these documents; None where its answer cites one."""
+    if not quoted(example, held):
+        return example
+    kept = [n for n, each in enumerate(example.sources, 1) if each.document not in held]
+    places = {n: place for place, n in enumerate(kept, 1)}
+
+    def cited(answer: str) -> set[int]:
+        return {n for claim in parse(answer) for n in claim.markers}
+
+    if not kept or not cited(example.answer) <= places.keys():
+        return None
+    spared = example.rejected if cited(example.rejected) <= places.keys() else ""
+    return replace(
+        example,
+        answer=renumbered(example.answer, places),
+        rejected=renumbered(spared, places),
+        sources=tuple(example.sources[n - 1] for n in kept),
+    )
 
 
 # Files

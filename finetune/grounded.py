@@ -64,6 +64,9 @@ _LONGEST = 1600
 _VALIDATION = 100
 _PHRASE = 10
 """Words; what is longer is told as the sentence that it is."""
+_LOOKED_AT = 60
+_ONE_IN = 16
+"""Of answers in a few words, so many come with one in a sentence: as in SQuAD."""
 
 
 def chosen(lessons: Sequence[Lesson], count: int, seed: int) -> list[Lesson]:
@@ -174,6 +177,27 @@ def compose(
         )
 
 
+def few_words(found: Sequence[QAExample], count: int) -> list[QAExample]:
+    """So many examples to learn few words from, or to say nothing, and 60 to look at.
+
+    An adapter that is to copy what the reader points at gets worse at it where a quarter of what
+    it learns from are sentences: those code quotes, where they are asked for.
+    """
+    told = [
+        each
+        for each in found
+        if each.answerable
+        and (
+            for_a_sentence(each.question) or len(each.answer.split()) > _PHRASE + 1
+        )  # and a marker
+    ]
+    ids = {each.id for each in told}
+    short = [each for each in found if each.split == "train" and each.id not in ids][:count]
+    short += [each for each in told if each.split == "train"][: len(short) // _ONE_IN]
+    random.Random(0).shuffle(short)
+    return [each for each in found if each.split == "validation"][:_LOOKED_AT] + short
+
+
 def pack(candidate: Path, out: Path) -> None:
     """Copy a candidate's adapter in float16, with its card and loss, into `out`."""
     from safetensors.torch import load_file, save_file
@@ -195,6 +219,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--few-words",
+        type=int,
+        metavar="N",
+        help="keep so many whose answer is a few words or none, and a sentence for each 16",
+    )
     options = parser.parse_args(arguments)
     if options.pack:
         pack(options.pack, options.out)
@@ -225,6 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replace(each, split="validation") if each.document_id in held else each
         for each in made.values()
     ]
+    if options.few_words:
+        found = few_words(found, options.few_words)
     examples.check(found)
     examples.write(options.out, found)
     unanswerable = sum(not each.answerable for each in found)

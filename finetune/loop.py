@@ -33,7 +33,7 @@ from rag_bot import adapters, models, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.errors import UsageError
-from rag_bot.index import Index, fingerprint
+from rag_bot.index import Index
 from rag_bot.ledger import Origin
 from rag_bot.read import located
 
@@ -67,11 +67,15 @@ class Progress(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Event: the examples are in `file`, and a page to look at them beside it."""
+    """Event: the examples are in `file`, and a page to look at them beside it.
+
+    `without` questions gave none; `unheard` is what people said that none could be made of.
+    """
 
     file: Path
     examples: list[QAExample]
     without: int
+    unheard: int
 
 
 Event = Progress | Written | train.Event | Step | Verdict | Card
@@ -134,20 +138,24 @@ def write_examples(
         made |= {one.example.id: one for one in some}
         without += not some
         yield Progress(done, len(asked), len(made))
-    for one in compose.of_preferred(preferred, pipeline, home, generator):
-        made[one.example.id] = one
+    learned = list(compose.of_preferred(preferred, pipeline, home, generator))
+    unheard = len(preferred) - len(learned)
+    made |= {one.example.id: one for one in learned}
     with bench.ledger(settings) as ledger:
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
             origins = tuple(ledger.origins("feedback", str(row["id"])))
-            for example in compose.of_feedback([row], home):
-                if not examples.quoted(example, tested):
+            for told in compose.of_feedback([row], home):
+                example = examples.without(told, tested)
+                if example:
                     made[example.id] = compose.Made(example, origins)
+                else:
+                    unheard += 1
         gone = [each.source for each in ledger.forgotten(settings.collection)]
     judged = {normalize(question) for question in golden}
-    made = {
-        name: each for name, each in made.items() if normalize(each.example.question) not in judged
-    }
+    barred = {name for name, each in made.items() if normalize(each.example.question) in judged}
+    unheard += sum(made[name].example.kind in ("feedback", "preferred") for name in barred)
+    made = {name: each for name, each in made.items() if name not in barred}
     found = [
         replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
         for each in made.values()
@@ -168,7 +176,7 @@ def write_examples(
     file.parent.mkdir(parents=True, exist_ok=True)
     examples.write(file, found)
     file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
-    yield Written(file, found, without)
+    yield Written(file, found, without, unheard)
 
 
 def _homes(
@@ -209,7 +217,7 @@ def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wan
             f"the documents for testing gave {len(accepted)} cases, and near misses are needed too",
             "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
         )
-    origins = _origins(pipeline)
+    origins = compose.origins(pipeline)
     with bench.ledger(settings) as ledger:
         for case in accepted:
             mine = [origin for origin in origins if PurePath(origin.source).name == case.group]
@@ -387,10 +395,3 @@ def loop(
         )
         yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)
-
-
-def _origins(pipeline: Pipeline) -> list[Origin]:
-    index = pipeline.index
-    held = index.collection(pipeline.settings.collection, fingerprint(pipeline.settings))
-    ids = {entry.id for entry in index.catalogue.entries(held)}
-    return [Origin(*each) for each in index.catalogue.origins(ids).values()]

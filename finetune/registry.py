@@ -329,9 +329,9 @@ def lost(settings: Settings, place: Path) -> bool:
 
 
 def collections(settings: Settings, ids: Iterable[str]) -> set[str]:
-    """The collections whose documents these examples were made from; else the one in use."""
+    """The collections whose documents these examples were made from, and the one in use."""
     with bench.ledger(settings) as held:
-        return held.collections("example", ids) or {settings.collection}
+        return held.collections("example", ids) | {settings.collection}
 
 
 def record(

@@ -460,11 +460,22 @@ def continuing(recipe: Recipe, begin: Path) -> Recipe:
     """The recipe with the rank of the LoRA that it goes on from; as it is if that is none."""
     import peft
 
-    models.check_adapter(begin)
-    found = peft.PeftConfig.from_pretrained(str(begin))
+    found = _config(begin)
     if not isinstance(found, peft.LoraConfig):
         return recipe
     return dataclasses.replace(recipe, rank=found.r, alpha=found.lora_alpha)
+
+
+def _config(adapter: Path) -> Any:
+    import peft
+
+    models.check_adapter(adapter)
+    try:
+        return peft.PeftConfig.from_pretrained(str(adapter))
+    except Exception as error:  # whatever the library raises on a kind that it does not know
+        raise ModelBroken(
+            f"{adapter} is no adapter of this PEFT: {models.brief(error)}", "check --begin"
+        ) from None
 
 
 def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
@@ -473,13 +484,13 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
     if recipe.method == "qlora":
         model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if begin:
-        models.check_adapter(begin)
+        config = _config(begin)
         if recipe.method not in ("lora", "qlora"):
             raise UsageError(
                 f"method {recipe.method!r} can't go on from {begin}",
                 "leave out --begin, or take lora or qlora",
             )
-        if peft.PeftConfig.from_pretrained(str(begin)).peft_type != peft.PeftType.LORA:
+        if config.peft_type != peft.PeftType.LORA:
             raise UsageError(
                 f"{begin} is no LoRA: a soft prompt or a prefix can't learn on", "leave out --begin"
             )
@@ -512,6 +523,7 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
 def _identity(base: Path, recipe: Recipe, lessons: Sequence[Encoded], begin: Path | None) -> str:
     """The same for the same training and no other."""
     said = {
+        "format": 2,  # what a checkpoint holds
         "base": models.fingerprint(base),
         "recipe": dataclasses.asdict(recipe),
         "lessons": hashlib.sha256(json.dumps(lessons).encode()).hexdigest(),

@@ -68,7 +68,7 @@ def train(options: argparse.Namespace) -> int:
 
         there = adapters.folder(settings)
         place = there / options.resume
-        if place not in there.glob("*") or place.name.endswith("-reader"):
+        if place not in there.glob("*/") or "-reader" in place.name:
             raise UsageError(f"there is no training {options.resume!r}", f"look in {there}")
     _follow(
         loop.learn(
@@ -258,6 +258,11 @@ def _judged(file: Path | None, runs: Sequence[Path] | None) -> list[tuple[Row, R
     first, second = (run.read(each)[1] for each in runs)
     judgements = preferences.read(file)
     found = preferences.pairs(first, second)
+    # A deletion takes a case out of the runs, not out of what was said of it.
+    there = {pair.case.id for pair in found}
+    judgements = [each for each in judgements if each.case in there]
+    if not judgements:
+        raise UsageError(f"{file} says nothing of these runs", "give the runs that were judged")
     preferences.check_same(file, found, judgements)
     return preferences.preferred(found, judgements)
 
@@ -270,8 +275,12 @@ def _golden(file: Path | None) -> GoldenSet | None:
 
 def _default(settings: Settings) -> str:
     from rag_bot import adapters
+    from rag_bot.errors import ModelMissing
 
-    live = adapters.located(settings)
+    try:
+        live = adapters.located(settings)
+    except ModelMissing:
+        return "no model: `rag-bot models pull` fetches it"
     if live is None:
         return f"{PurePath(settings.models.llm).name} without an adapter"
     return "the shipped adapter" if live == adapters.SHIPPED else str(live)
@@ -322,6 +331,11 @@ def _shown(events: Iterable[Any], made: list[QAExample] | None) -> Any:
                 )
                 if event.without:
                     print(f"{event.without} questions were left out: their answer was not shown")
+                if event.unheard:
+                    print(
+                        f"{event.unheard} answers that people judged were left out: their documents"
+                        " are for testing or gone, or models are judged by their question"
+                    )
             case train.Begun():
                 going_on = f", from step {event.step}" * bool(event.step)
                 print(f"training {event.folder.name}: {event.cost}{going_on}")

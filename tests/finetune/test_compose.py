@@ -19,7 +19,7 @@ from rag_bot.config import Settings
 from rag_bot.embed import Embedder
 from rag_bot.index import Index
 from rag_bot.read import MiniReader
-from rag_bot.types import Message
+from rag_bot.types import OMITTED, Message
 from rag_bot.words import content
 
 FORMS = (
@@ -335,13 +335,18 @@ def test_what_people_preferred_is_told_over_the_sources_of_today(pipeline: Pipel
     sources = pipeline.sources(case.question)
     right = next(source for source in sources if source.document == "lease.md")
 
-    def row(answer: str, **fields: Any) -> Row:
-        then = (Shown(7, "x", "lease.md", 1, 0.5, fields.pop("text", right.chunk.text)),)
-        return Row(case, answered=True, answer=answer, sources=then, **fields)
+    cut = OMITTED.join([right.chunk.text[:30].strip(), right.chunk.text[40:90].strip()])
 
-    def told(better: Row, worse: Row) -> list[compose.Made]:
+    def row(answer: str, **fields: Any) -> Row:
+        document, text = fields.pop("document", "lease.md"), fields.pop("text", cut)
+        then = (Shown(7, "x", document, 1, 0.5, text),)
+        defaults = {"answered": True, "prompt_sha256": "ab"} | fields
+        return Row(case, answer=answer, sources=then, **defaults)
+
+    def told(better: Row, worse: Row, **home: examples.Split) -> list[compose.Made]:
         judged = [(better, worse)]
-        return list(compose.of_preferred(judged, pipeline, {}, pipeline.generator()))
+        home = {f"{name}.md": split for name, split in home.items()}
+        return list(compose.of_preferred(judged, pipeline, home, pipeline.generator()))
 
     (one,) = told(row("EUR 2,400 [7]"), row("I found nothing.", abstained=True))
     assert one.example.answer == f"EUR 2,400 [{right.marker}]"
@@ -349,7 +354,13 @@ def test_what_people_preferred_is_told_over_the_sources_of_today(pipeline: Pipel
     assert one.example.document_id == "lease.md"
     assert one.origins
     assert one.example.messages == prompt.build(case.question, one.example.numbered)
+    good = row("EUR 2,400 [7]")
     assert told(row("EUR 2,400 [7]", text="Another text."), row("No.")) == []
+    assert told(good, row("No.", prompt_sha256="")) == []  # in parts
+    assert told(good, row("No.", document="gone.md")) == []
+    assert told(good, row("No.", document="cars.md"), cars="test") == []
+    (one,) = told(good, row("75 litres [7]", document="cars.md", text="The van takes 75 litres"))
+    assert "cars.md" in {Path(origin.source).name for origin in one.origins}
 
 
 def test_what_the_reader_was_least_sure_of_is_asked_of_a_person_next(pipeline: Pipeline) -> None:

@@ -57,6 +57,18 @@ def test_what_must_not_be_learned_is_refused(coloured: list[QAExample]) -> None:
     with pytest.raises(UsageError, match="which is for testing"):
         examples.check([leaking], tested={of_test.document_id})
     examples.check([leaking])
+    # What people said is heard without it, unless it is what they cite.
+    spared = examples.without(leaking, {"held.txt"})
+    assert spared
+    assert spared.sources == of_train.sources
+    assert spared.answer == leaking.answer
+    turned = replace(leaking, sources=leaking.sources[::-1])
+    assert examples.without(turned, {"held.txt"}) is None
+    second = replace(turned, answer="So [2]", rejected="No [1]")
+    mended = examples.without(second, {"held.txt"})
+    assert mended
+    assert (mended.answer, mended.rejected) == ("So [1]", "")
+    assert examples.without(leaking, {"other.txt"}) is leaking
     # What only validation asks may be judged by.
     alone = [each for each in coloured if each.split == "validation"]
     examples.check(alone, golden={alone[0].question})

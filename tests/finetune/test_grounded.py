@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetune import grounded
+from finetune.examples import QAExample
 from finetune.spans import Lesson
 from rag_bot import prompt
 from rag_bot.config import Settings
@@ -84,6 +85,21 @@ def test_the_marker_is_that_of_the_lesson_s_passage(
     assert all(PASSAGE not in [s.text for s in each.sources] for each in gone)
     assert all(each.answer == prompt.NO_ANSWER for each in gone)
     assert not made(0.0, threshold=1.0), "serving would ask no model"
+
+
+def test_few_words_are_learned_from_with_a_sentence_among_them(coloured: list[QAExample]) -> None:
+    base = replace(coloured[0], split="train", answerable=True)
+    short = [replace(base, id=f"s{n}", answer="42 [1]") for n in range(40)]
+    asked = [
+        replace(base, id=f"a{n}", question="Why is it so?", answer="It is. [1]") for n in (1, 2)
+    ]
+    long = [replace(base, id=f"l{n}", answer=f"{'so ' * 12}it is. [1]") for n in range(9)]
+    looked_at = [replace(base, id=f"v{n}", split="validation") for n in range(99)]
+    found = grounded.few_words([*looked_at, *asked, *long, *short], 32)
+    kinds = [each.id[0] for each in found]
+    assert kinds[:60] == ["v"] * 60
+    assert (kinds.count("s"), kinds.count("a"), kinds.count("l")) == (32, 2, 0)
+    assert kinds[60:] != sorted(kinds[60:])
 
 
 def test_a_packed_adapter_is_half_as_large_and_the_same(tmp_path: Path) -> None:

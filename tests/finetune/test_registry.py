@@ -148,7 +148,7 @@ def test_what_learned_from_another_collections_examples_goes_with_its_documents(
         index.ledger.record_lineage("example", "e1", "work", [DOCUMENT], "/e.jsonl")
     assert registry.collections(settings, ["none"]) == {settings.collection}
     theirs = registry.collections(settings, ["e1", "e2"])
-    assert theirs == {"work"}
+    assert theirs == {"work", settings.collection}
     registry.record(settings, "made", [DOCUMENT], among=theirs)
     registry.record(settings, "refused", [DOCUMENT], among=theirs)
     registry.forget(settings, "refused")

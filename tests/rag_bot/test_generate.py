@@ -178,11 +178,12 @@ def test_a_likely_answer_has_a_lower_nll_than_an_unlikely_one(llm: Generator) ->
     assert llm.nll(asked, "Kettle the of is moss.") > 4
 
 
-def test_answers_side_by_side_are_those_one_after_another(
-    llm: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_side_by_side_are_those_one_after_another(settings: Settings) -> None:
+    # In bfloat16, sums in another order are other sums, and two words may be about as likely.
+    exact = settings.models.model_copy(update={"precision": "float32"})
+    short = settings.generation.model_copy(update={"max_tokens": 12})
+    llm = generate.load(settings.model_copy(update={"models": exact, "generation": short}))
     assert isinstance(llm, Batching)
-    monkeypatch.setitem(llm._chat.__pydantic_private__, "_how", Generation(max_tokens=12))
     asked = [ASKED, [Message("user", "What is two and two?")], ASKED]
     assert llm.complete(asked) == ["".join(llm.stream(messages)) for messages in asked]
 

@@ -232,5 +232,6 @@ def test_a_killed_training_is_taken_up_by_name(
     assert rag_bot("train", "own.jsonl", *short, "--resume", place.name) == 0
     assert ", from step " in capsys.readouterr().out
     assert [each.folder for each in registry.entries(config.load().settings)] == [place]
-    for name in ("none", "..", f"../{place.parent.name}/{place.name}"):
+    (place.parent / "live.json").touch()
+    for name in ("none", "..", "live.json", f"../{place.parent.name}/{place.name}"):
         assert rag_bot("train", "own.jsonl", "--resume", name) == 2

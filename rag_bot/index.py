@@ -425,12 +425,12 @@ class Index:
             return self._nearest_within(collection, vector, min(limit, within.chunks), within)
 
         def search(caches: Caches) -> list[tuple[str, float]]:
-            found = caches.dense(vector, max(limit, _TIES))
-            if _walled_in(found):
-                return self._remembered.all_vectors(collection, self._database.changes()).search(
-                    vector, limit
-                )
-            return found[:limit]
+            state = self._database.changes()
+            if self._remembered.count(collection, state) > _FEW:
+                found = caches.dense(vector, max(limit, _TIES))
+                if not _walled_in(found):
+                    return found[:limit]
+            return self._remembered.all_vectors(collection, state).search(vector, limit)
 
         return self._hits(collection, search, "dense")
 
@@ -619,7 +619,11 @@ _ALIKE = 50
 _TIES = 20
 """So many equal scores are taken for equal vectors."""
 _FEW = 10_000
-"""So many vectors are searched exactly as fast as Chroma finds the nearest of all."""
+"""So many vectors are searched exactly, and no slower than by Chroma (1.1 ms against 1.9 ms).
+
+Its HNSW may lose one: where other processes were busy while the graph was made, a tenth of graphs
+over 329 vectors had no way to one of them, and no search found it.
+"""
 _SPARE = 1.2
 _WIDE = 1000
 """So many hits Chroma is asked for at most, to be sifted by a scope."""

@@ -39,6 +39,7 @@ class Remembered:
         self._within: dict[tuple[int, int, tuple[Scope, ...]], Within] = {}
         self._parts: dict[tuple[int, frozenset[str]], MemoryVectors] = {}
         self._all: dict[int, tuple[int, MemoryVectors]] = {}
+        self._counts: dict[int, tuple[int, int]] = {}
         self._names: dict[int, tuple[int, Names]] = {}
 
     def forget(self) -> None:
@@ -46,6 +47,7 @@ class Remembered:
         self._within.clear()
         self._parts.clear()
         self._all.clear()
+        self._counts.clear()
         self._names.clear()
 
     def within(self, collection: Collection, scopes: tuple[Scope, ...], state: int) -> Within:
@@ -84,10 +86,15 @@ class Remembered:
         held = self._all.get(collection.id)
         if held is None or held[0] != state:
             held = self._all[collection.id] = (state, MemoryVectors())
-            for entry in self._catalogue.entries(collection):
-                ids = [stored.chunk.id for stored in self._catalogue.chunks_of(entry.id)]
-                if ids:
-                    held[1].replace(ids, self._catalogue.vectors_of(entry.id))
+            ids = [entry.id for entry in self._catalogue.entries(collection)]
+            held[1].replace(*self._catalogue.vectors_within(ids))
+        return held[1]
+
+    def count(self, collection: Collection, state: int) -> int:
+        """How many chunks the collection has, as of a state of the catalogue."""
+        held = self._counts.get(collection.id)
+        if held is None or held[0] != state:
+            held = self._counts[collection.id] = (state, self._catalogue.chunk_count(collection))
         return held[1]
 
     def names(self, collection: Collection, state: int) -> Names:

@@ -645,6 +645,7 @@ def test_a_cache_that_breaks_while_it_is_asked_is_made_anew_or_answered_from_mem
     failing: type[BaseException],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(index_module, "_FEW", 0)
     docs = fill(index)
     before = answers(index)
     failures = 1
@@ -669,6 +670,24 @@ def test_a_cache_that_breaks_while_it_is_asked_is_made_anew_or_answered_from_mem
     assert index._pool.opened(docs).lasting
     assert answers(index) == before
     assert index.differences(docs) == []
+
+
+def test_a_vector_that_chroma_cannot_reach_is_found_among_few(
+    index: Index, fill: Fill, word_embedder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = fill(index)
+    vector = word_embedder.encode([TEXTS[PUMP]])[0]
+    found = index.dense(docs, vector, 1)
+    assert found[0].chunk.text == TEXTS[PUMP]
+
+    def lost(store: VectorStore, vector: Any, limit: int) -> list[tuple[str, float]]:
+        return [hit for hit in plain(store, vector, limit) if hit[0] != found[0].chunk.id]
+
+    plain = VectorStore.search
+    monkeypatch.setattr(VectorStore, "search", lost)
+    assert index.dense(docs, vector, 1) == found
+    monkeypatch.setattr(index_module, "_FEW", 0)
+    assert index.dense(docs, vector, 1) != found
 
 
 @pytest.mark.parametrize("done", [False, True])

@@ -247,6 +247,7 @@ def task_look(request: dict[str, Any]) -> dict[str, Any]:
                 "vectors": {},
                 "held": {},
                 "found": {},
+                "nearest": {},
                 "generation": None,
                 "differences": [],
                 **_beside(index),
@@ -266,18 +267,21 @@ def task_look(request: dict[str, Any]) -> dict[str, Any]:
             vectors |= dict(zip(ids, catalogue.vectors_of(entry.id), strict=True))
         caches: Caches = index._pool.opened(collection)
         assert isinstance(caches.vectors, VectorStore)
-        found = {
-            word: (
+        found = {}
+        nearest = {}
+        for word in request.get("words", ()):
+            vector = embedder.encode([word])[0]
+            found[word] = (
                 _hits(index.lexical(collection, word, LIMITS[0])),
-                _hits(index.dense(collection, embedder.encode([word])[0], LIMITS[1])),
+                _hits(index.dense(collection, vector, LIMITS[1])),
             )
-            for word in request.get("words", ())
-        }
+            nearest[word] = caches.dense(vector, LIMITS[1])  # few vectors are not asked of Chroma
         return {
             "documents": documents,
             "vectors": vectors,
             "held": caches.vectors.vectors(list(vectors)),
             "found": found,
+            "nearest": nearest,
             "generation": collection.fingerprint,
             "differences": index.differences(collection),
             **_beside(index),

@@ -203,12 +203,15 @@ def judge(look: Look, store: Store) -> str:
             assert_same_hits(look["found"][word][0], lexical)
         elif len(lexical) < LIMITS[0]:
             assert {i for i, _ in look["found"][word][0]} == {i for i, _ in lexical} - gone
-        # HNSW may miss one of many; what it finds must be there and as near as it says.
         right = cosines(word, look["vectors"])
         found = dict(look["found"][word][1])
         assert found == pytest.approx({chunk: right[chunk] for chunk in found}, abs=1e-3)
         assert max(found.values()) == pytest.approx(max(right.values()), abs=1e-3)
         assert len(found) == min(len(dense), len(right))
+        # HNSW may miss some, and the best among them; what it finds is there, as near as it says.
+        near = dict(look["nearest"][word])
+        assert near == pytest.approx({chunk: right[chunk] for chunk in near}, abs=1e-3)
+        assert len(near) == len(found)
     if not missing:
         return "made anew"
     return "documents taken out and named" if look["damaged"] else "an older state"

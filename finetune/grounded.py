@@ -183,19 +183,18 @@ def few_words(found: Sequence[QAExample], count: int) -> list[QAExample]:
     An adapter that is to copy what the reader points at gets worse at it where a quarter of what
     it learns from are sentences: those code quotes, where they are asked for.
     """
-    told = [
-        each
-        for each in found
-        if each.answerable
-        and (
-            for_a_sentence(each.question) or len(each.answer.split()) > _PHRASE + 1
-        )  # and a marker
-    ]
+    taught = [each for each in found if each.split == "train"]
+    told = [each for each in taught if each.answerable and _in_a_sentence(each)]
     ids = {each.id for each in told}
-    short = [each for each in found if each.split == "train" and each.id not in ids][:count]
-    short += [each for each in told if each.split == "train"][: len(short) // _ONE_IN]
+    short = [each for each in taught if each.id not in ids][:count]
+    short += told[: len(short) // _ONE_IN]
     random.Random(0).shuffle(short)
     return [each for each in found if each.split == "validation"][:_LOOKED_AT] + short
+
+
+def _in_a_sentence(example: QAExample) -> bool:
+    words = example.answer.rpartition(" [")[0].split()
+    return for_a_sentence(example.question) or len(words) > _PHRASE
 
 
 def pack(candidate: Path, out: Path) -> None:
@@ -206,7 +205,7 @@ def pack(candidate: Path, out: Path) -> None:
     weights = load_file(candidate / models.ADAPTER)
     halved = {name: value.half().contiguous() for name, value in weights.items()}
     save_file(halved, out / models.ADAPTER, metadata={"format": "pt"})
-    for name in ("adapter_config.json", adapters.CARD, train.PLOT):
+    for name in (models.ADAPTER_CONFIG, adapters.CARD, train.PLOT):
         shutil.copy(candidate / name, out)
 
 

@@ -22,7 +22,7 @@ from eval.cases import GoldenSet
 from eval.metrics.squad import normalize
 from eval.rows import Row
 from eval.run import Plan, Step
-from finetune import compose, examples, promotion, reader, registry, train
+from finetune import compose, examples, feedback, promotion, questions, reader, registry, train
 from finetune.examples import QAExample, Split
 from finetune.promotion import Verdict
 from finetune.registry import Card
@@ -125,27 +125,25 @@ def write_examples(
     texts = bench.pages(pipeline)
     home = _homes(texts, wanted.seed, judged_by)
     tested = {name for name, split in home.items() if split == "test"}
-    generator = pipeline.generator()
-    asked = compose.questions(texts, wanted.count, wanted.seed)
-    asked += compose.of_cases(accepted.cases) if accepted else ()
-    asked += compose.asked_by_model(texts, generator, pipeline, wanted.by_model, wanted.seed)
+    serving = compose.Serving(pipeline, home)
+    asked = questions.by_rule(texts, wanted.count, wanted.seed)
+    asked += questions.of_cases(accepted.cases) if accepted else ()
+    asked += questions.by_model(texts, pipeline.generator(), pipeline, wanted.by_model, wanted.seed)
     golden = set(promotion.asked_by(judged_by.cases, pipeline)) if judged_by else set()
     made: dict[str, compose.Made] = {}
     without = 0
-    for done, some in enumerate(
-        compose.compose(asked, pipeline, home, generator, wanted.seed), start=1
-    ):
+    for done, some in enumerate(compose.compose(asked, serving, wanted.seed), start=1):
         made |= {one.example.id: one for one in some}
         without += not some
         yield Progress(done, len(asked), len(made))
-    learned = list(compose.of_preferred(preferred, pipeline, home, generator))
+    learned = list(feedback.of_preferred(preferred, serving))
     unheard = len(preferred) - len(learned)
     made |= {one.example.id: one for one in learned}
     with bench.ledger(settings) as ledger:
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
             origins = tuple(ledger.origins("feedback", str(row["id"])))
-            for told in compose.of_feedback([row], home):
+            for told in feedback.of_feedback([row], home):
                 example = examples.without(told, tested)
                 if example:
                     made[example.id] = compose.Made(example, origins)
@@ -297,12 +295,13 @@ def learn_reader(
         home = _homes(texts, wanted.seed, golden)
         asked = [
             each
-            for each in compose.questions(texts, wanted.count, wanted.seed)
+            for each in questions.by_rule(texts, wanted.count, wanted.seed)
             if home[each.document] == "train"
         ]
+        serving = compose.Serving(pipeline, home)
         taught: list[compose.Read] = []
         judged = {normalize(each) for each in promotion.asked_by(golden.cases, pipeline)}
-        for done, some in enumerate(compose.readings(asked, pipeline, home), start=1):
+        for done, some in enumerate(compose.readings(asked, serving), start=1):
             taught += [one for one in some if normalize(one.lesson.question) not in judged]
             yield Progress(done, len(asked), len(taught))
         if len(taught) < examples.FEWEST:

@@ -90,7 +90,7 @@ def set_promoted(settings: Settings, weights: str, names: Sequence[str]) -> None
 
 def fingerprint(place: Path) -> str:
     """A short hash of an adapter or reader, whatever stands on its card."""
-    names = (models.ADAPTER, "adapter_config.json", "reader.safetensors", "reader.json")
+    names = (models.ADAPTER, models.ADAPTER_CONFIG, "reader.safetensors", "reader.json")
     files = [place / name for name in names]
     found = "".join(sha256_of(file) for file in files if file.is_file())
     return hashlib.sha256(found.encode()).hexdigest()[:16]

@@ -26,9 +26,10 @@ from rag_bot.digest import sha256_of
 from rag_bot.errors import ModelBroken, ModelMissing, Unavailable
 
 Kind = Literal["embedder", "llm"]
-ADAPTER = "adapter_model.safetensors"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _WEIGHTS = ".safetensors"
 _BRIEF = 200
+"""Characters of what a library said."""
 MANIFEST = "manifest.json"
 PULL = "run `rag-bot models pull`"
 
@@ -201,7 +202,7 @@ def check_adapter(folder: Path) -> None:
         )
     refuse_code(folder)
     check_safetensors(folder / ADAPTER)
-    file = folder / "adapter_config.json"
+    file = folder / ADAPTER_CONFIG
     try:
         kind = json.loads(file.read_text("utf-8"))["peft_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -164,7 +164,7 @@ def candidates(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """`finetune loop`: all of it, and promote or refuse."""
     from finetune import loop
-    from finetune.compose import least_sure
+    from finetune.feedback import least_sure
 
     settings = load(options).settings
     wanted = loop.Wanted(

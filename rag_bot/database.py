@@ -220,8 +220,15 @@ class Database:
         return rows[0] if rows else None
 
     def changes(self) -> int:
-        """How many rows were changed since it was opened: equal numbers, equal content."""
-        return self._db.total_changes
+        """How many rows were changed since it was opened; `replace_with` does not count.
+
+        Raises Unavailable on a closed database.
+        """
+        with self._lock:
+            try:
+                return self._db.total_changes
+            except sqlite3.Error as error:
+                raise self._failure(error, "read") from error
 
     def sound(self) -> None:
         """Check the structure of the whole file, and its tables against their indexes.

@@ -6,6 +6,7 @@ that documents go by. Forgotten when a document goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from rag_bot.catalogue import Catalogue, Collection
@@ -77,18 +78,21 @@ class Remembered:
         if key not in self._parts:
             if sum(map(len, self._parts.values())) + within.chunks > _KEPT:
                 self._parts.clear()
-            self._parts[key] = made = MemoryVectors()
-            made.replace(*self._catalogue.vectors_within(within.documents))
+            self._parts[key] = self._read(within.documents)
         return self._parts[key]
 
     def all_vectors(self, collection: Collection, state: int) -> MemoryVectors:
         """The collection's vectors for exact search, as of a state of the catalogue."""
         held = self._all.get(collection.id)
         if held is None or held[0] != state:
-            held = self._all[collection.id] = (state, MemoryVectors())
             ids = [entry.id for entry in self._catalogue.entries(collection)]
-            held[1].replace(*self._catalogue.vectors_within(ids))
+            held = self._all[collection.id] = (state, self._read(ids))
         return held[1]
+
+    def _read(self, document_ids: Iterable[str]) -> MemoryVectors:
+        made = MemoryVectors()
+        made.replace(*self._catalogue.vectors_within(document_ids))
+        return made
 
     def count(self, collection: Collection, state: int) -> int:
         """How many chunks the collection has, as of a state of the catalogue."""

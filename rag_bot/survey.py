@@ -111,6 +111,7 @@ _MENTIONS = re.compile(
 _OF_PIN = re.compile(r"\b(?:the|a|an|of|to|about)\s+(?:[^\W\d_]+\s+){1,3}(?=\x00)|[^\W\d_]+ \x00")
 """What a pin is called before it is named: "the error code E07", "batch FZ-2511"."""
 
+_SPELT = re.compile(r"[^\W_]+")
 _QUOTED = re.compile(r"“([^”]+)”|\"([^\"]+)\"|«([^»]+)»|(?<!\w)[‘']([^’']+)[’'](?!\w)")
 _CODE = re.compile(
     r"\b(?!\d+(?:st|nd|rd|th)\b)(?=[\w./-]*\d)(?=[\w./-]*[^\W\d_])[^\W_]+(?:[-./][^\W_]+)*"
@@ -241,9 +242,9 @@ def wanted(question: str) -> Survey | None:
 def hop(survey: Survey) -> Hop | None:
     """What must be known first: "the person who leads Sales" is "Who leads Sales?"."""
     found = _HOP.search(survey.question)
-    if found is None:
+    clause = _VERB_LAST.sub("", found["clause"].strip()) if found else ""
+    if found is None or not clause:
         return None
-    clause = _VERB_LAST.sub("", found["clause"].strip())
     what = found["what"].casefold()
     return Hop(
         found[0][: found[0].index(clause) + len(clause)],
@@ -448,7 +449,7 @@ def holds(pin: Pin, text: str) -> bool:
 
 
 def _spelt(text: str) -> str:
-    parts = re.findall(r"[^\W_]+", text)
+    parts = _SPELT.findall(text)
     words = r"[\W_]*".join(map(re.escape, parts))
     # Chinese, Japanese and Korean words stand in running text without a boundary.
     before = "" if UNSPACED.match(parts[0][0]) else r"(?<![^\W_])"
@@ -468,7 +469,7 @@ def _pins(asks: str) -> tuple[Pin, ...]:
     pins: list[Pin] = []
     for match in _QUOTED.finditer(asks):
         text = next(group for group in match.groups() if group)
-        if content(text):
+        if content(text) and _SPELT.search(text):
             pins.append(Pin(" ".join(text.split()), "words"))
     asks = _QUOTED.sub(" , ", asks)
     pins += (Pin(match[0], "words") for match in _CODE.finditer(asks))

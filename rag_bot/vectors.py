@@ -111,7 +111,7 @@ class VectorStore:
 
 
 class MemoryVectors:
-    """The same from memory, by exact search: for when Chroma's disk is full or read-only."""
+    """The same from memory, by exact search: for few vectors, and where Chroma can't be written."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []

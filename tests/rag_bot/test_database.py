@@ -101,7 +101,7 @@ def test_threads_share_one_connection(database: Database) -> None:
 
 def test_a_closed_database_says_that_it_is_closed_and_not_damaged(database: Database) -> None:
     database.close()
-    for use in (lambda: noted(database), lambda: note(database, "late")):
+    for use in (lambda: noted(database), lambda: note(database, "late"), database.changes):
         with pytest.raises(Unavailable, match="is closed") as caught:
             use()
         assert not isinstance(caught.value, IndexDamaged)

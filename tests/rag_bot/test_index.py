@@ -690,6 +690,29 @@ def test_a_vector_that_chroma_cannot_reach_is_found_among_few(
     assert index.dense(docs, vector, 1) != found
 
 
+@pytest.mark.parametrize("scope", [(), (made(types=["txt"]),)], ids=["all", "within"])
+def test_vectors_that_could_not_be_read_are_read_again(
+    index: Index,
+    fill: Fill,
+    word_embedder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: tuple[Scope, ...],
+) -> None:
+    docs = fill(index)
+    vector = word_embedder.encode([TEXTS[PUMP]])[0]
+    within = index.within(docs, scope)
+
+    def fail(*_: object) -> None:
+        raise Unavailable("the disk is slow", "wait")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(index.catalogue, "vectors_within", fail)
+        with pytest.raises(Unavailable):
+            index.dense(docs, vector, 1, within)
+    (hit,) = index.dense(docs, vector, 1, within)
+    assert hit.chunk.text == TEXTS[PUMP]
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_a_write_that_fails_in_the_middle_shows_the_old_state_until_it_is_repeated(
     index: Index,

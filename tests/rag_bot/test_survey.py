@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_bot import survey
@@ -277,9 +277,14 @@ def test_the_inner_question_ends_before_the_verb_of_the_outer_one() -> None:
     inner = hop(outer)
     assert inner
     assert (inner.clause, inner.question) == ("the person who leads Sales", "Who leads Sales?")
+    nobody = wanted("Which contracts mention the person who  ?")
+    assert nobody
+    assert hop(nobody) is None
 
 
 @given(st.text(max_size=120))
+@example("“Ⓑ”")  # a letter to the tokenizer, and none to Python
+@example("the person who  ?")
 def test_no_text_is_an_error(text: str) -> None:
     for question in (text, f"Which documents mention {text}?", f"How many files {text}"):
         found = wanted(question)

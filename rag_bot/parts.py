@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rag_bot.rewrite import completed, standalone
 from rag_bot.types import Message
-from rag_bot.words import content
+from rag_bot.words import INSIDE, content
 
 MOST = 4
 """A question of more parts than this is asked as one."""
@@ -108,9 +108,7 @@ _REFERS = re.compile(
     re.IGNORECASE,
 )
 _RELATIVE = ("who", "which", "whose", "whom")
-_NAME = re.compile(
-    r"(?<=[\w,;:)] )[A-ZÀ-Þ][\w'’-]+|\b(?:19|20)\d\d\b|\b(?=[\w-]*\d)(?=[\w-]*[^\W\d])[\w-]+\b"
-)
+_NAME = re.compile(rf"{INSIDE}|\b(?:19|20)\d\d\b|\b(?=[\w-]*\d)(?=[\w-]*[^\W\d])[\w-]+\b")
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+")
 _QUOTED = re.compile(r"“[^”]*”|\"[^\"]*\"|«[^»]*»")
 _NUMBER = re.compile(r"\(?\d{1,2}[.)]")

@@ -24,7 +24,7 @@ from rag_bot.scope import Scope
 from rag_bot.sentences import passages
 from rag_bot.types import Chunk, Citation, Source, Verdict
 from rag_bot.verify import Verifier, citation
-from rag_bot.words import content, numbers
+from rag_bot.words import CAPITALISED, INSIDE, MONTHS, content, numbers
 
 if TYPE_CHECKING:
     from rag_bot.embed import Embedder
@@ -126,12 +126,8 @@ _COMPARED = re.compile(
 _NUMBERED = re.compile(r"\b([^\W\d_]{2,}) \d+(?:[.,]\d+)*\b(?! ?[^\W\d_]|/)(?=[?.,; ]*$| [a-z])")
 """A thing with its number: "room 0.07", "firmware 5.0", "Tarn 20". Not an amount: "12 months"."""
 _PREPOSITIONS = ("in", "of", "from", "until", "since", "for", "to", "by", "on", "at", "with")
-_NAME = re.compile(r"(?<=[\w,;:)] )[A-ZÀ-Þ][\w'’-]+(?: [A-ZÀ-Þ][\w'’-]+)*")
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-_DATE = re.compile(rf"\b(\d{{1,2}}) ({'|'.join(_MONTHS)}) (\d{{4}})\b", re.IGNORECASE)
+_NAME = re.compile(rf"{INSIDE}(?: {CAPITALISED})*")
+_DATE = re.compile(rf"\b(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})\b", re.IGNORECASE)
 _HOP = re.compile(
     r"\bthe\s+(?P<what>person|man|woman|employee|colleague|company|firm|supplier|customer|product|"
     r"article|part)\s+(?:who|that|which)\s+(?P<clause>[^,;?]+)",
@@ -435,14 +431,14 @@ def holds(pin: Pin, text: str) -> bool:
         return numbers(pin.text) <= numbers(text)
     if pin.kind == "date":
         day, month, year = pin.text.split()
-        number = _MONTHS.index(month.casefold()) + 1
+        number = MONTHS.index(month.casefold()) + 1
         iso = rf"{year}-{number:02}-{int(day):02}"
         dotted = rf"0?{int(day)}\.\s?0?{number}\.\s?{year}"
         spelt = rf"{_spelt(pin.text)}|\b(?:{iso}|{dotted})\b"
         return bool(re.search(spelt, text, re.IGNORECASE))
     if pin.kind == "name":
-        if pin.text.casefold() in _MONTHS:
-            place = _MONTHS.index(pin.text.casefold()) + 1
+        if pin.text.casefold() in MONTHS:
+            place = MONTHS.index(pin.text.casefold()) + 1
             return bool(re.search(rf"\b{pin.text}\b|\b\d{{4}}-{place:02}\b", text, re.IGNORECASE))
         return bool(content(pin.text) & content(text))
     return bool(re.search(_spelt(pin.text), text, re.IGNORECASE))
@@ -477,7 +473,7 @@ def _pins(asks: str) -> tuple[Pin, ...]:
     pins += (Pin(match[0], "date") for match in _DATE.finditer(asks))
     asks = _DATE.sub(" , ", asks)
     for match in _NUMBERED.finditer(asks):
-        if match[1].casefold() not in (*_MONTHS, *_PREPOSITIONS):
+        if match[1].casefold() not in (*MONTHS, *_PREPOSITIONS):
             pins.append(Pin(match[0], "words"))
             asks = asks.replace(match[0], " , ")
     for match in _NAME.finditer(asks):
@@ -502,7 +498,7 @@ def _holding(survey: Survey, entry: Entry, chunks: Sequence[Chunk]) -> list[Chun
     if names:
         # Named in full somewhere in the document, a person may be "Ms Pellinack" from there on.
         whole = content(" ".join([name, *(chunk.text for chunk in chunks)]))
-        months = content(" ".join(_MONTHS))
+        months = content(" ".join(MONTHS))
         if not all(words - months <= whole for words in names):
             return []
     return [

@@ -18,7 +18,7 @@ from rag_bot.catalogue import Vectors
 from rag_bot.cite import Claim
 from rag_bot.sentences import passages
 from rag_bot.types import Citation, Source, Verdict
-from rag_bot.words import content, numbers
+from rag_bot.words import CAPITALISED, INSIDE, content, months, numbers
 
 SUPPORTED = 0.75
 """A claim whose score reaches this is supported: about one word in four may be its own."""
@@ -43,7 +43,7 @@ _WHETHER = re.compile(
 _FEW = 4
 """So many words may be a name or a figure, of which its sentence's "not" need not speak."""
 _BEFORE = re.compile(r"(?:\S+\s+){0,3}$")
-_NAME = re.compile(r"(?<=[a-z,;:] )[A-ZÀ-Þ][\w-]+")
+_NAME = re.compile(rf"{INSIDE}|^{CAPITALISED}(?= [A-ZÀ-Þ])")
 
 
 class Encoder(Protocol):
@@ -259,7 +259,7 @@ def _windows(source: Source) -> list[Passage]:
     spans = passages(text)
     heading = content(source.chunk.heading)
     whole = content(text)
-    known = whole | heading | content(source.document)
+    known = whole | heading | content(source.document) | months(text)
     known_numbers = numbers(f"{text}\n{source.chunk.heading}\n{source.document}")
     found = []
     for width in (1, 2):
@@ -272,7 +272,7 @@ def _windows(source: Source) -> list[Passage]:
                     start=start,
                     end=end,
                     text=quote,
-                    words=content(quote) | heading,
+                    words=content(quote) | heading | months(quote),
                     numbers=numbers(quote),
                     # A sentence speaks of what its neighbours name; a row of a table does not.
                     around=frozenset() if "|" in quote else whole,

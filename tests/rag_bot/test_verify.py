@@ -69,6 +69,32 @@ def test_a_wrong_name_is_never_forgiven(check: Check) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("claim", "label"),
+    [
+        ("The lease began on 3 March 2021.", "supported"),
+        ("The lease began on 3 May 2021.", "unsupported"),
+        ("It was signed in Lyon by Paul Weber.", "supported"),
+        ("It was signed in Lyon by Paul Huber.", "unsupported"),
+        ("Paul Weber signed it in Lyon.", "supported"),
+        ("Peter Weber signed it in Lyon.", "unsupported"),
+        ("The rent is due on 1 April 2021.", "supported"),
+        ("The rent is due on 1 June 2021.", "unsupported"),
+        ("The last day is 31 December 2027.", "supported"),
+        ("The last day is 31 October 2027.", "unsupported"),
+    ],
+)
+def test_a_name_counts_wherever_it_stands_in_a_claim(
+    claim: str, label: str, embedder: Embedder, source: Make
+) -> None:
+    text = (
+        "The lease began on 3 March 2021. It was signed in Lyon by Paul Weber. "
+        "The rent is due on 2021-04-01. The last day is 31.12.2027."
+    )
+    verifier = Verifier("What was agreed?", [source(1, text, "lease.txt")], embedder)
+    assert verifier.check(Claim("", claim, ())).label == label
+
+
 def test_the_right_name_is_supported(check: Check) -> None:
     label, cited = check("Who built the pump?", "The pump was built by Vortex in Lyon.")
     assert label == "supported"

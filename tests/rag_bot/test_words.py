@@ -1,6 +1,6 @@
 import pytest
 
-from rag_bot.words import STOP_TERMS, content, numbers
+from rag_bot.words import STOP_TERMS, content, months, numbers
 
 
 def test_words_are_stemmed_folded_and_lower_case() -> None:
@@ -49,10 +49,21 @@ def test_text_without_digits_has_no_numbers() -> None:
 
 def test_a_minus_sign_counts_and_a_hyphen_does_not() -> None:
     assert numbers("at -20 °C") == numbers("at −20 °C") == {"-20"}
-    assert numbers("from 10-20 to 2027-03-31, BP-12") == {"10", "20", "2027", "03", "31", "12"}
+    assert numbers("from 10-20 to 2027-03-31, BP-12") == {"10", "20", "2027", "3", "31", "12"}
 
 
 @pytest.mark.parametrize("text", ["31.12.2027", "31. 12. 2027"])
 def test_a_dotted_date_has_a_day_a_month_and_a_year(text: str) -> None:
     assert numbers(f"endet am {text}.") == {"31", "12", "2027"}
     assert numbers("am 1.05.2027") == numbers("am 1.5.2027") == {"1", "5", "2027"}
+
+
+@pytest.mark.parametrize("text", ["am 3.5.2021", "03. 05. 2021", "on 2021-05-03", "(2021-05-03)"])
+def test_a_date_in_figures_speaks_of_its_month(text: str) -> None:
+    assert months(text) == content("May")
+    assert numbers(text) == {"3", "5", "2021"}
+
+
+@pytest.mark.parametrize("text", ["1.2.3.2021", "2021-05-031", "2021-13-01", "A-2021-05-03", "May"])
+def test_what_is_no_date_in_figures_speaks_of_no_month(text: str) -> None:
+    assert months(text) == frozenset()

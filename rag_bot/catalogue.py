@@ -411,17 +411,15 @@ class Catalogue:
 
     def chunks(self, collection: Collection, chunk_ids: Sequence[str]) -> dict[str, Stored]:
         """The live ones among these ids; the others are left out."""
-        rows = self._db.all(
-            _CHUNKS + " WHERE collection_id = ? AND state = 'live'"
-            " AND chunks.id IN (SELECT value FROM json_each(?))",
-            (collection.id, json.dumps(chunk_ids)),
+        live = (
+            "collection_id = ? AND state = 'live' AND chunks.id IN (SELECT value FROM json_each(?))"
         )
-        return {row[0]: _stored(row) for row in rows}
+        rows = self._db.all(_CHUNKS.format(live), (collection.id, json.dumps(chunk_ids)))
+        return {stored.chunk.id: stored for stored in _stored(rows)}
 
     def chunks_of(self, document_id: str) -> list[Stored]:
         """All chunks of a document, live or pending, in order."""
-        rows = self._db.all(_CHUNKS + " WHERE documents.id = ? ORDER BY ordinal", (document_id,))
-        return [_stored(row) for row in rows]
+        return _stored(self._db.all(_CHUNKS.format("chunks.document_id = ?"), (document_id,)))
 
     def vectors_of(self, document_id: str) -> Vectors:
         """A document's vectors in chunk order: `(chunks, dimension)`, float32."""
@@ -478,16 +476,23 @@ _ENTRIES = (
     " (SELECT count(*) FROM pages WHERE document_id = documents.id),"
     " (SELECT count(*) FROM chunks WHERE document_id = documents.id) FROM documents"
 )
-_CHUNKS = (
-    # A chunk lies within one page, so its text is a slice of that page and is not kept twice.
-    "SELECT chunks.id, chunks.document_id,"
-    " substr(pages.text, chunks.char_start - pages.char_start + 1,"
-    " chunks.char_end - chunks.char_start),"
-    " page_start, page_end, chunks.char_start, chunks.char_end, heading,"
-    " documents.source, documents.title"
-    " FROM chunks JOIN documents ON documents.id = chunks.document_id"
-    " JOIN pages ON pages.document_id = chunks.document_id AND pages.number = page_start"
-)
+# A chunk lies within one page, so its text is a slice of that page and is not kept twice. A table
+# of a hundred thousand rows may be one page: it comes with the first of its chunks alone. CROSS
+# JOIN, lest SQLite begin with all documents for the sake of the order.
+_CHUNKS = """
+    WITH found AS (
+        SELECT chunks.id, document_id, ordinal, page_start, page_end, char_start, char_end, heading,
+            source, documents.title,
+            row_number() OVER (PARTITION BY document_id, page_start ORDER BY ordinal) = 1 AS first
+        FROM chunks CROSS JOIN documents ON documents.id = chunks.document_id
+        WHERE {}
+    )
+    SELECT found.id, found.document_id, page_start, page_end, found.char_start, found.char_end,
+        heading, source, title, pages.char_start, pages.text
+    FROM found LEFT JOIN pages
+        ON first AND pages.document_id = found.document_id AND pages.number = page_start
+    ORDER BY ordinal
+"""
 
 
 def unpack_vectors(blobs: Sequence[bytes]) -> Vectors:
@@ -496,8 +501,17 @@ def unpack_vectors(blobs: Sequence[bytes]) -> Vectors:
     return flat.reshape(len(blobs), -1) if blobs else flat.reshape(0, 0)
 
 
-def _stored(row: Sequence[Any]) -> Stored:
-    return Stored(Chunk(*row[:8]), row[8], row[9])
+def _stored(rows: Sequence[Sequence[Any]]) -> list[Stored]:
+    """What `_CHUNKS` found, in its order. A chunk whose page is not there is left out."""
+    pages = {(row[1], row[2]): row[9:] for row in rows if row[10] is not None}
+    found = []
+    for chunk_id, document_id, page, page_end, start, end, heading, source, title, *_ in rows:
+        if (document_id, page) in pages:
+            page_start, text = pages[document_id, page]
+            said = text[start - page_start : end - page_start]
+            chunk = Chunk(chunk_id, document_id, said, page, page_end, start, end, heading)
+            found.append(Stored(chunk, source, title))
+    return found
 
 
 def _page_rows(document: Document) -> Iterator[tuple[str, int, int, str]]:

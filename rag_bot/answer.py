@@ -199,11 +199,19 @@ class Pipeline:
     def _parts(
         self, question: str, history: Sequence[Message], collection: str | None
     ) -> tuple[Part, ...]:
-        """The parts of a question, each standing alone in the conversation."""
-        return tuple(
-            part._replace(query=self.query(part.query, history, collection=collection))
-            for part in parts(_plain(question))
-        )
+        """The parts of a question, each standing alone in the conversation.
+
+        What the first part names is what the others are about: only where it leans on the
+        conversation may they.
+        """
+        found = parts(_plain(question))
+        asked = []
+        for part in found:
+            query = self.query(part.query, history, collection=collection)
+            if part is found[0] and query == self.query(part.query, collection=collection):
+                history = ()
+            asked.append(part._replace(query=query))
+        return tuple(asked)
 
     def _looked(
         self, several: Sequence[Part], collection: str | None, scopes: tuple[Scope, ...]
@@ -372,7 +380,8 @@ class Pipeline:
     ) -> tuple[tuple[Source, ...], float]:
         settings = self.settings.retrieval
         reader = self.reader()
-        enough = max(limit or settings.top_k, settings.read)
+        # A search tells of every place, an answer needs each text once.
+        enough = max(limit, settings.read) if limit else settings.candidates
         found = retrieve(self.index, embedder, collection, query, settings, enough, scopes)
         with self.index.view():
             if not self.index.catalogue.is_live(collection):
@@ -390,11 +399,11 @@ class Pipeline:
             )
             for rank, hit in enumerate(hits, start=1)
         )
+        if not limit:
+            sources = distinct(sources, max(settings.top_k, settings.read))
         if reader:
             sources = reranked(query, sources, reader, settings)
-        # A search tells of every place, an answer needs each text once.
-        sources = sources[:limit] if limit else distinct(sources, settings.top_k)
-        return sources, found.cosine
+        return sources[: limit or settings.top_k], found.cosine
 
     def _look(self, query: str, collection: str | None, scopes: tuple[Scope, ...]) -> _Look:
         """Search, read, and decide whether to ask the model at all."""

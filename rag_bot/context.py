@@ -1,9 +1,9 @@
 """From ranked sources to what the model is shown of them.
 
 Prefill is most of the wait on a CPU, and a small model answers better from little. So each source
-brings the sentence that answers first, then what stands around it, and the rest only where the
-budget allows. A source keeps its number whatever is shown of it, and claims are still held
-against the whole of it.
+brings the sentence that answers first, then what stands around it, nearest first, as far as the
+budget goes; one whose answer does not fit is left out, and so are all after it. A source keeps its
+number whatever is shown of it, and claims are still held against the whole of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _FRAME = 8
 
 
 class _Part(NamedTuple):
+    away: int
+    """Passages from the evidence; 0 is the evidence."""
     source: int
     passage: int
 
@@ -43,7 +45,8 @@ def fit(sources: Sequence[Source], budget: int, count: Callable[[str], int]) -> 
     for part in _by_worth(sources, spans):
         cost = costs[part.source][part.passage]
         if not shown[part.source]:
-            if part.source > opened:  # an earlier one did not fit: numbers have no gaps
+            # An earlier one did not fit, and numbers have no gaps; or its own evidence did not.
+            if part.source > opened or part.away:
                 continue
             cost += count(where(sources[part.source])) + _FRAME
         if cost > budget and opened:
@@ -59,15 +62,14 @@ def fit(sources: Sequence[Source], budget: int, count: Callable[[str], int]) -> 
 
 def _by_worth(sources: Sequence[Source], spans: Sequence[Sequence[Span]]) -> list[_Part]:
     """All passages: the evidence of each source by rank, then by the distance from it."""
-    ranked = []
+    ranked: list[_Part] = []
     for n, (source, each) in enumerate(zip(sources, spans, strict=True)):
         assert source.reading is not None
         start, end = source.reading.start, max(source.reading.end, source.reading.start + 1)
         hit = [k for k, (a, b) in enumerate(each) if a < end and start < b] or [0]
         for k in range(len(each)):
-            away = max(hit[0] - k, k - hit[-1], 0)
-            ranked.append(((away, n, k), _Part(n, k)))
-    return [part for _, part in sorted(ranked)]
+            ranked.append(_Part(max(hit[0] - k, k - hit[-1], 0), n, k))
+    return sorted(ranked)
 
 
 def _merged(spans: Sequence[Span], kept: set[int]) -> tuple[tuple[int, int], ...]:

@@ -20,8 +20,12 @@ _FALL = 0.9
 def reranked(
     query: str, sources: Sequence[Source], reader: Reader, settings: Retrieval
 ) -> tuple[Source, ...]:
-    """All sources, the leading `settings.read` of them read and reordered; numbered anew."""
-    read, rest = sources[: settings.read], sources[settings.read :]
+    """All sources, the leading ones read and reordered; numbered anew.
+
+    Read are `settings.read`, and no fewer than an answer is made of (`top_k`).
+    """
+    depth = max(settings.read, settings.top_k)
+    read, rest = sources[:depth], sources[depth:]
     readings = reader.read(query, [(header(source), source.chunk.text) for source in read])
     scored = [
         (score(source.score, reading, settings.reader_weight), replace(source, reading=reading))

@@ -16,7 +16,9 @@ from rag_bot.words import content
 
 _REFERS = re.compile(
     r"\b(it|its|they|them|their|theirs|this|that|these|those|he|him|his|she|her|hers|one|ones|"
-    r"there|then|same|such|former|latter|both|either|neither|another|else|instead)\b",
+    r"then|same|such|former|latter|both|either|neither|another|else|instead"
+    # "Is there", "how many are there" name no place.
+    r"|(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )there(?! (?:is|are|was|were)\b))\b",
     re.IGNORECASE,
 )
 _CONTINUES = re.compile(

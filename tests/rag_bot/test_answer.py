@@ -98,6 +98,36 @@ def test_a_supported_claim_gets_its_marker_and_citation(ask: Ask, scripted: Any)
     assert {"retrieve", "first_token", "generate", "total"} <= set(answer.timings)
 
 
+def test_one_text_in_many_files_leaves_room_for_others(
+    settings: Settings, index: Index, embedder: Embedder, prepare: Callable[..., Prepared]
+) -> None:
+    """Twenty copies rank before the only other text; fourteen candidates are read."""
+    docs = index.make_collection("default", fingerprint(settings))
+    copies = [prepare(docs, embedder, f"/docs/copy {n}.txt", LEAVE) for n in range(20)]
+    index.add(docs, [*copies, prepare(docs, embedder, "/docs/pump.txt", PUMP)])
+    pipeline = Pipeline(settings, index, lambda: embedder, never)
+    assert [each.chunk.text for each in pipeline.sources(QUESTION)] == [LEAVE, PUMP]
+    assert len(pipeline.search(QUESTION, limit=20)) == 20
+
+
+def test_every_source_of_an_answer_is_read(
+    settings: Settings,
+    index: Index,
+    embedder: Embedder,
+    reader: Reader,
+    prepare: Callable[..., Prepared],
+) -> None:
+    docs = index.make_collection("default", fingerprint(settings))
+    texts = [f"On floor {n} there is a pump of {n} bar." for n in range(1, 7)]
+    index.add(docs, [prepare(docs, embedder, f"/docs/{n}.txt", t) for n, t in enumerate(texts)])
+    asked = settings.retrieval.model_copy(update={"top_k": 5, "read": 2})
+    settings = settings.model_copy(update={"retrieval": asked})
+    pipeline = Pipeline(settings, index, lambda: embedder, never, lambda: reader)
+    sources = pipeline.sources("Which pump is on floor 3?")
+    assert len(sources) == 5
+    assert all(each.reading for each in sources)
+
+
 def test_a_long_mail_is_searched_for_by_what_it_asks(ask: Ask, scripted: Any) -> None:
     mail = "\n".join(["The pump of my neighbour is loud, and I told the Vortex people."] * 40)
     said = scripted("Full-time employees have 28 days of paid leave.")
@@ -367,6 +397,19 @@ def test_the_parts_of_a_follow_up_all_get_its_topic(ask: Ask) -> None:
     assert asked == [
         "When does it expire (many days paid leave)",
         "who gets it? (expire) (many days paid leave)",
+    ]
+
+
+def test_the_parts_of_a_question_that_stands_alone_get_no_topic_of_the_turn_before(
+    ask: Ask,
+) -> None:
+    model = Telling(leave="Full-time employees have 28 days of paid leave.")
+    earlier = Message("user", "Which firm built the pump in Lyon?")
+    ask(model, "How many days of paid leave are there, and when does it expire?", earlier)
+    asked = [prompt[-1].text.rpartition("Question: ")[2] for prompt in model.prompts]
+    assert asked == [
+        "How many days of paid leave are there",
+        "when does it expire? (days paid leave)",
     ]
 
 

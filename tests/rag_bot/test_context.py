@@ -62,6 +62,13 @@ def test_what_does_not_fit_leaves_no_gap_in_the_numbers(source: Make) -> None:
     assert [each.marker for each in context.fit(three, 40, words)] == [1]
 
 
+def test_a_source_is_not_shown_without_its_evidence(source: Make) -> None:
+    long = "Short one. " + "word " * 50 + "end."
+    two = [pointed(source(1, "Short one."), "Short"), pointed(source(2, long), "word")]
+    assert [each.marker for each in context.fit(two, 60, words)] == [1]
+    assert [each.marker for each in context.fit(two, 90, words)] == [1, 2]
+
+
 def test_the_first_evidence_is_shown_however_long(source: Make) -> None:
     long = pointed(source(1, "word " * 500), "word")
     assert context.fit([long], 10, words)[0].excerpt.startswith("word word")

@@ -34,7 +34,7 @@ def sources(source: Make) -> list[Source]:
 
 def test_the_best_candidates_are_read_and_reordered(sources: list[Source]) -> None:
     told = Told()
-    ranked = reranked("?", sources, told, Retrieval(read=3, reader_weight=2.0))
+    ranked = reranked("?", sources, told, Retrieval(read=3, top_k=3, reader_weight=2.0))
     assert [each.chunk.text for each in ranked] == ["3", "2", "1", "9"]
     assert [each.marker for each in ranked] == [1, 2, 3, 4]
     assert [each.reading is not None for each in ranked] == [True, True, True, False]

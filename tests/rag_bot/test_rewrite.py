@@ -32,6 +32,19 @@ def test_a_question_that_stands_alone_is_left_alone() -> None:
     assert standalone(question, user("What is the warranty of the Stormkeep 400?")) == question
 
 
+@pytest.mark.parametrize(
+    ("question", "leans"),
+    [
+        ("How many paid rest days are there a year?", False),
+        ("Is there a penalty clause for late payment?", False),
+        ("Which parking rules apply there on Sundays?", True),
+    ],
+)
+def test_there_is_names_no_place(question: str, leans: bool) -> None:
+    asked = standalone(question, user("Who runs the depot in Lyon?"))
+    assert asked == (f"{question} (runs depot Lyon)" if leans else question)
+
+
 def test_a_chain_of_follow_ups_keeps_the_first_topic() -> None:
     query = standalone(
         "And in Norway?", user("What is the warranty of the Stormkeep 400?", "Does it cover hail?")

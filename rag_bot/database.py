@@ -153,6 +153,8 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._aside = 0
+        self._counts = True
         self._alone = False
         try:
             uri = path.absolute().as_uri()
@@ -185,13 +187,19 @@ class Database:
             self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, durable on return. One inside another is part of the outer one."""
+    def transaction(self, *, aside: bool = False) -> Iterator[sqlite3.Connection]:
+        """All or nothing, durable on return. One inside another is part of the outer one.
+
+        `aside` says that it changes nothing that is searched: `changes` doesn't count it.
+        """
         with self._lock:
             if self._depth:
+                self._counts |= not aside
                 yield self._db
                 return
+            self._counts = not aside
             try:
+                before = self._db.total_changes
                 self._db.execute("BEGIN IMMEDIATE")
                 self._depth += 1
                 try:
@@ -199,6 +207,8 @@ class Database:
                     self._db.execute("COMMIT")
                 finally:
                     self._depth -= 1
+                    if not self._counts:
+                        self._aside += self._db.total_changes - before
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
             except sqlite3.IntegrityError:
@@ -220,13 +230,13 @@ class Database:
         return rows[0] if rows else None
 
     def changes(self) -> int:
-        """How many rows were changed since it was opened; `replace_with` does not count.
+        """How many rows were changed since it was opened, but for those changed `aside`.
 
-        Raises Unavailable on a closed database.
+        `replace_with` does not count. Raises Unavailable on a closed database.
         """
         with self._lock:
             try:
-                return self._db.total_changes
+                return self._db.total_changes - self._aside
             except sqlite3.Error as error:
                 raise self._failure(error, "read") from error
 

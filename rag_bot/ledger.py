@@ -98,7 +98,7 @@ class Ledger:
 
     def begin_run(self, collection: str, kind: str) -> int:
         """Write down that a run has begun. Returns its id."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             # Only the owner of the index begins runs, and one at a time: another was killed.
             db.execute("UPDATE runs SET outcome = 'failed' WHERE outcome = 'running'")
             cursor = db.execute(
@@ -112,7 +112,7 @@ class Ledger:
 
     def end_run(self, run: int, outcome: Outcome, report: Mapping[str, Any]) -> None:
         """Write down how it ended."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "UPDATE runs SET ended_at = ?, outcome = ?, report = ? WHERE id = ?",
                 (time.time(), outcome, json.dumps(report), run),
@@ -134,7 +134,7 @@ class Ledger:
 
     def remember_root(self, collection: str, root: Root) -> None:
         """A root was brought up to date with these patterns."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?)",
                 (
@@ -160,14 +160,14 @@ class Ledger:
 
     def forget_root(self, collection: str, path: str) -> None:
         """It was removed as a whole, or is part of a wider one."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute("DELETE FROM roots WHERE collection = ? AND path = ?", (collection, path))
 
     # Rejections
 
     def reject(self, collection: str, rejections: Iterable[Rejection]) -> None:
         """Remember files found unfit."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 ((collection, *each) for each in rejections),
@@ -175,7 +175,7 @@ class Ledger:
 
     def accept(self, collection: str, sources: Iterable[str]) -> None:
         """These are documents now, or gone."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.executemany(
                 "DELETE FROM rejected WHERE collection = ? AND source = ?",
                 ((collection, source) for source in sources),
@@ -194,7 +194,7 @@ class Ledger:
 
     def keep_out(self, collection: str, source: str, sha256: str) -> None:
         """Remember a deleted document's path and hash, and nothing else."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?, ?)",
                 (collection, source, sha256, time.time()),
@@ -202,7 +202,7 @@ class Ledger:
 
     def let_in(self, collection: str, source: str) -> None:
         """It may come back."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "DELETE FROM forgotten WHERE collection = ? AND source = ?", (collection, source)
             )
@@ -226,7 +226,7 @@ class Ledger:
         sha256 = "" if twin_lives else origin.sha256
         its = "collection = ? AND (source = ? OR (sha256 != '' AND sha256 = ?))"
         its_values = (collection, origin.source, sha256)
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "DELETE FROM feedback WHERE id IN (SELECT CAST(item AS INTEGER) FROM lineage"
                 f" WHERE kind = 'feedback' AND {its})",
@@ -257,7 +257,7 @@ class Ledger:
 
         Otherwise it would outlive them: once they are edited, not even the hash tells whose it was.
         """
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.executemany(
                 "UPDATE lineage SET source = ? WHERE collection = ? AND source = ?",
                 ((new, collection, old) for old, new in moves.items()),
@@ -273,7 +273,7 @@ class Ledger:
 
     def forget_collection(self, collection: str) -> None:
         """Its runs, roots, rejections and deletions: it was dropped as a whole."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             for table in ("runs", "roots", "rejected", "forgotten"):
                 db.execute(f"DELETE FROM {table} WHERE collection = ?", (collection,))
 
@@ -292,7 +292,7 @@ class Ledger:
         `item` is its id; `location` the JSONL file that holds it under `"id"`, if it is a row of
         one: a deletion then takes the row out.
         """
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.executemany(
                 "INSERT INTO lineage (kind, item, location, collection, source, sha256)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -304,7 +304,7 @@ class Ledger:
 
     def inherit_lineage(self, kind: LineageKind, parent: str, item: str) -> None:
         """Say that an item was made from all that another one of its kind was made from."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute(
                 "INSERT INTO lineage (kind, item, location, collection, source, sha256)"
                 " SELECT kind, ?, '', collection, source, sha256 FROM lineage"
@@ -337,7 +337,7 @@ class Ledger:
 
     def forget_made(self, items: Iterable[Made]) -> None:
         """These exist no more."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.executemany(
                 "DELETE FROM lineage WHERE kind = ? AND item = ? AND location = ?",
                 ((each.kind, each.item, each.location) for each in items),
@@ -360,7 +360,7 @@ class Ledger:
 
         `origins` are the documents that were shown for it: when one goes, the feedback goes too.
         """
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             cursor = db.execute(
                 "INSERT INTO feedback (created_at, collection, question, answer, thumb, reason,"
                 " correction) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -396,7 +396,7 @@ class Ledger:
 
     def record_backup(self, path: str) -> None:
         """Where a backup was written: a deletion names those that still exist."""
-        with self._db.transaction() as db:
+        with self._db.transaction(aside=True) as db:
             db.execute("INSERT OR REPLACE INTO backups VALUES (?, ?)", (path, time.time()))
 
     def backups(self) -> list[str]:

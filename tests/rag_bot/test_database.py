@@ -70,6 +70,20 @@ def test_an_error_of_sqlite_undoes_all_of_it(database: Database) -> None:
     assert noted(database) == []
 
 
+def test_what_is_written_aside_does_not_count_as_a_change(database: Database) -> None:
+    before = database.changes()
+    with database.transaction(aside=True), database.transaction(aside=True) as db:
+        db.execute("INSERT INTO backups VALUES ('a', 0)")
+    Ledger(database).begin_run("default", "sync")
+    assert noted(database) == ["a"]
+    assert database.changes() == before
+    with database.transaction(aside=True):
+        note(database, "b")  # but if anything inside counts, all of it does
+    assert database.changes() == before + 1
+    note(database, "c")
+    assert database.changes() == before + 2
+
+
 def test_what_was_committed_is_there_when_opened_again(database: Database) -> None:
     note(database, "kept")
     database.close()

@@ -14,14 +14,15 @@ from rag_bot.sentences import UNDECIDED, sentences
 
 _LIST = r"\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9}"
 _MARKER = re.compile(rf"[ \t]*[\[【]\s?({_LIST})\s?[\]】]")
-_EARNED = re.compile(r"\s*\[(\d+)\]")
+# What is quoted keeps the footnotes that the document has.
+_EARNED = re.compile(r"(?P<quoted>“[^”]*”)|\s*\[(?P<marker>\d+)\]")
 # The longest tail that more text could still turn into a marker.
 _PARTIAL = re.compile(r"[ \t]+$|[ \t]*(?:[\[【][\d,;\s]{0,60})+$")
 
 
 def without_markers(answer: str) -> str:
     """The text of a finished answer, in which code has put the markers."""
-    return _EARNED.sub("", answer)
+    return _EARNED.sub(lambda match: match["quoted"] or "", answer)
 
 
 def _numbers(marker: re.Match[str]) -> list[int]:
@@ -37,8 +38,10 @@ def renumbered(answer: str, places: Mapping[int, int]) -> str:
     """A finished answer with its markers replaced; those that have no place are left out."""
 
     def put(match: re.Match[str]) -> str:
-        place = places.get(int(match[1]))
-        return match[0].replace(match[1], str(place)) if place else ""
+        if match["quoted"]:
+            return match[0]
+        place = places.get(int(match["marker"]))
+        return match[0].replace(match["marker"], str(place)) if place else ""
 
     return _EARNED.sub(put, answer)
 

@@ -161,7 +161,7 @@ class Citation:
     char_end: int
 
 
-Label = Literal["supported", "contradicted", "unsupported"]
+Label = Literal["supported", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,4 +229,4 @@ class Finished:
 
 
 Event = Retrieved | Token | Finished
-"""What `rag_bot.answer.answer` yields: one `Retrieved`, any number of `Token`, one `Finished`."""
+"""What `Pipeline.answer` yields: one `Retrieved`, any number of `Token`, one `Finished`."""

@@ -407,7 +407,7 @@ def answer_bubble(answer: Answer) -> str:
         parts.append(_between(text[at:found]))
         at = found + len(verdict.claim)
         claim = plain(verdict.claim)
-        parts.append(claim if verdict.label == "supported" else _flagged(claim, verdict.label))
+        parts.append(claim if verdict.label == "supported" else _flagged(claim))
         for citation in verdict.citations:
             marker = f" [{citation.marker}]"
             if text.startswith(marker, at):
@@ -487,13 +487,10 @@ def _marker(citation: Citation) -> str:
     )
 
 
-def _flagged(claim: str, label: str) -> str:
-    why = "contradicted" if label == "contradicted" else "not found"
-    words = {"contradicted": "Contradicted by the documents"}.get(
-        label, "Not found in the documents"
-    )
+def _flagged(claim: str) -> str:
     return (
-        f"<span class='unsupported' title='{words}'>{claim}</span> <span class='tag'>{why}</span>"
+        f"<span class='unsupported' title='Not found in the documents'>{claim}</span>"
+        " <span class='tag'>not found</span>"
     )
 
 

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from rag_bot.cite import Claim, ClaimStream, Piece, parse, printed, renumbered
+from rag_bot.cite import (
+    Claim,
+    ClaimStream,
+    Piece,
+    parse,
+    printed,
+    renumbered,
+    without_markers,
+)
 
 WORDS = [
     "The fee is 5 %",
@@ -148,3 +156,8 @@ def test_footnotes_of_a_text_are_its_own_numbers() -> None:
 
 def test_markers_get_their_places_and_those_without_one_go() -> None:
     assert renumbered("a [1]\n\nb [5], c [9].", {1: 2, 5: 1}) == "a [2]\n\nb [1], c."
+    assert renumbered("It says: “a [1] b [9]” [1]", {1: 2}) == "It says: “a [1] b [9]” [2]"
+
+
+def test_footnotes_in_a_quotation_are_no_markers() -> None:
+    assert without_markers("It says: “a [1] b.” [1] c [2]") == "It says: “a [1] b.” c"

@@ -1,8 +1,8 @@
 """May this adapter go live? Measured beside the one that is, on the same cases, and judged by code.
 
-Three things must hold: no guarded metric is worse beyond its margin and chance (`eval.gate`),
-faithfulness and abstention among them whatever the settings guard; the target is better; and that
-by more than chance.
+Three things must hold: no guarded metric is worse beyond its margin and chance (`eval.gate`), and
+faithfulness and abstention, whatever the settings guard, not beyond their margin at all; the target
+is better; and that by more than chance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ from rag_bot.errors import UsageError
 from rag_bot.index import fingerprint
 
 ALWAYS = (Guard("faithfulness", 0.03), Guard("abstention_recall", 0.05))
-"""Guarded whatever the settings say."""
+"""Guarded whatever the settings say, and more strictly.
+
+A loss need not be proved: few cases prove none, and what answers from nowhere must not go live on
+the benefit of the doubt.
+"""
 SURE = 0.1
 """Two-sided p below which a gain is one: 5 % on the side that counts."""
 FEWEST = 5
@@ -81,19 +85,24 @@ def evaluate(
     known(settings.finetune.target)
     kind = registry.read(candidate).kind
     registry.check_live(settings, kind)
-    learned = registry.was_asked(candidate, asked_by(plan.cases, pipeline))
+    other = registry.live(settings, registry.OTHER[kind])
+    beside = adapters.fingerprint(other) if other else ""
+    live = registry.live(settings, kind)
+    against = adapters.fingerprint(live) if live else ""
+    if against == adapters.fingerprint(candidate):
+        raise UsageError(f"{candidate.name} is live: it is no better than itself", "name another")
+    forms = {case.question: set(asked_by([case], pipeline)) for case in plan.cases}
+    known_forms = set(registry.was_asked(candidate, set[str]().union(*forms.values())))
+    learned = [question for question, its in forms.items() if its & known_forms]
     if learned:
         raise UsageError(
             f"{candidate.name} learned {len(learned)} of the cases, such as {learned[0]!r}",
             "judge by others, or train again with --judged-by",
         )
-    live = registry.live(settings, kind)
-    against = adapters.fingerprint(live) if live else ""
-    if against == adapters.fingerprint(candidate):
-        raise UsageError(f"{candidate.name} is live: it is no better than itself", "name another")
     rows = []
+    others = _engines(settings, registry.OTHER[kind], other)
     for place in (live, candidate):
-        asked = _with(pipeline, kind, place)
+        asked = _with(pipeline, kind, place, others)
         held = asked.index.collection(collection, fingerprint(settings))
         entries = asked.index.catalogue.entries(held)
         record = dataclasses.asdict(run.describe(plan, asked, held, entries, None))
@@ -114,16 +123,18 @@ def evaluate(
         golden_sha256=plan.golden.sha256,
         against=against,
         weights=adapters.fingerprint(candidate),
-        beside=registry.beside(settings, kind),
+        beside=beside,
     )
 
 
 def asked_by(golden: Iterable[GoldenCase], pipeline: Pipeline) -> Iterator[str]:
-    """The questions of cases, follow-ups also as the bot completes them: so they are learned."""
+    """The questions of cases as they are put, and as the bot searches for them and learns them.
+
+    That is without filters and slips of the finger, and of follow-ups with what they leave unsaid.
+    """
     for case in golden:
         yield case.question
-        if case.history:
-            yield pipeline.query(case.question, case.history)
+        yield pipeline.query(case.question, case.history)
 
 
 def judged(
@@ -138,7 +149,8 @@ def judged(
     beside: str | None = None,
 ) -> Verdict:
     """The verdict on two runs of the same cases."""
-    findings = gate.gate(before, after, guards)
+    findings = [_unproved(each) for each in gate.gate(before, after, guards)]
+    findings.sort(key=lambda each: each.passed)
     first = {row.case.id: row for row in before}
     pairs = [(first[row.case.id], row) for row in after]
     pairs = [(a, b) for a, b in pairs if not (a.error or b.error)]
@@ -181,6 +193,12 @@ def keep(candidate: Path, verdict: Verdict) -> Card:
     card = replace(card, verdict=said)
     registry.write(candidate, card)
     return card
+
+
+def _unproved(found: gate.Finding) -> gate.Finding:
+    """The finding, which fails for any loss beyond the margin if it is of `ALWAYS`."""
+    strict = found.metric in {guard.metric for guard in ALWAYS} and not found.said
+    return replace(found, passed=found.passed and not (strict and found.loss > found.margin + 1e-9))
 
 
 def _why(
@@ -232,15 +250,21 @@ def _mean(target: str, rows: Sequence[Row]) -> float:
     return float(score.OVERALL[target].value([score.fact(row) for row in rows]) or 0.0)
 
 
-def _with(pipeline: Pipeline, kind: registry.Kind, place: Path | None) -> Pipeline:
-    """The same pipeline with this adapter or reader, or without any."""
+def _with(
+    pipeline: Pipeline, kind: registry.Kind, place: Path | None, others: bench.Engines
+) -> Pipeline:
+    """The same pipeline with this adapter or reader, or without any, beside what `others` has."""
     settings = with_models(pipeline.settings, **{kind: str(place) if place else ""})
-    loaded = bench.engines(settings)
-    if kind == "reader":
-        return Pipeline(
-            settings, pipeline.index, pipeline.embedder, pipeline.generator, loaded.reader
-        )
-    return Pipeline(settings, pipeline.index, pipeline.embedder, loaded.generator, pipeline.reader)
+    ours = bench.engines(settings)
+    generator, reader = (
+        (others.generator, ours.reader) if kind == "reader" else (ours.generator, others.reader)
+    )
+    return Pipeline(settings, pipeline.index, pipeline.embedder, generator, reader)
+
+
+def _engines(settings: Settings, kind: registry.Kind, place: Path | None) -> bench.Engines:
+    """Those with this adapter or reader, by its place: what is promoted meanwhile changes none."""
+    return bench.engines(with_models(settings, **{kind: str(place) if place else ""}))
 
 
 def with_models(settings: Settings, **names: str) -> Settings:

@@ -34,7 +34,7 @@ from rag_bot.read import located
 
 ASKED = "asked.json"
 Kind = Literal["adapter", "reader"]
-_OTHER: Mapping[Kind, Kind] = {"adapter": "reader", "reader": "adapter"}
+OTHER: Mapping[Kind, Kind] = {"adapter": "reader", "reader": "adapter"}
 State = Literal["candidate", "promotable", "refused", "promoted"]
 
 
@@ -227,7 +227,7 @@ def promote(settings: Settings, name: str) -> Card:
         )
     if card.verdict.get("beside") not in (None, beside(settings, card.kind)):
         raise UsageError(
-            f"{card.id} was measured beside another {_OTHER[card.kind]} than the live one",
+            f"{card.id} was measured beside another {OTHER[card.kind]} than the live one",
             f"`rag-bot finetune evaluate {card.id}` measures it again",
         )
     if card.verdict.get("weights") != adapters.fingerprint(found.folder):
@@ -293,7 +293,7 @@ def against(settings: Settings, kind: Kind = "adapter") -> str:
 
 def beside(settings: Settings, kind: Kind) -> str:
     """The fingerprint of the live reader for an adapter, and of the live adapter for a reader."""
-    return against(settings, _OTHER[kind])
+    return against(settings, OTHER[kind])
 
 
 def write_asked(place: Path, questions: Iterable[str], begin: Path | None = None) -> None:

@@ -383,7 +383,9 @@ def _print_verdict(verdict: Verdict) -> None:
     )
     for guard in verdict.guards:
         mark = "" if guard.passed else "  ✗"
-        what = guard.said or f"loss {guard.loss:+.3f}, {guard.margin:g} allowed"
+        what = (
+            guard.said or f"loss {guard.loss:+.3f} on {guard.cases} cases, {guard.margin:g} allowed"
+        )
         print(f"  {guard.metric:20} {what}{mark}")
     print("passed: it may go live" if verdict.passed else f"refused: {verdict.why}")
 

@@ -17,7 +17,7 @@ from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
 from rag_bot.database import Database
 from rag_bot.embed import Embedder
-from rag_bot.errors import IndexBusy, UsageError
+from rag_bot.errors import IndexBusy, Unavailable, UsageError
 from rag_bot.generate import Generator
 from rag_bot.index import CATALOGUE, Index, fingerprint
 from rag_bot.ledger import Ledger, LineageKind, Origin
@@ -64,7 +64,8 @@ def over(
 
     `folder` says where it is kept; otherwise it is among the data directory's copies, apart for
     other settings, and goes with the first document that is deleted. What is evaluated here the
-    user's own ledger knows first: a deletion there takes the rows out, wherever a run was killed.
+    user's own ledger knows first: a deletion there takes the rows out, wherever a run was killed,
+    and ends a run that goes on.
     `prepare` is called with the index before the documents are read.
     Raises UsageError where there is nothing to index.
     """
@@ -106,12 +107,36 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
             database.close()
 
 
+def nothing_went(pipeline: Pipeline, own: Ledger) -> None:
+    """Raise Unavailable where a document went from the user's index since this copy was made.
+
+    What is made of the copy would bring it back. `own` is the user's ledger.
+    """
+    if isinstance(pipeline.index.ledger, _Copy):
+        pipeline.index.ledger.nothing_went(own)
+
+
 class _Copy(Ledger):
     """The ledger of a copy. Of evaluation rows the user's own is told before it."""
 
     def __init__(self, copy: Ledger, settings: Settings, made_from: MadeFrom) -> None:
         super().__init__(copy._db)
         self._settings, self._made_from = settings, made_from
+        self._held: frozenset[Origin] = frozenset()
+        if (settings.data_dir / CATALOGUE).is_file():
+            with closing(Database(settings.data_dir / CATALOGUE)) as own:
+                self._held = Ledger(own).held()
+
+    def nothing_went(self, own: Ledger) -> None:
+        """Raise Unavailable where `own` lacks a document that it held, under any path."""
+        now = own.held()
+        paths, contents = {each.source for each in now}, {each.sha256 for each in now}
+        for each in sorted(self._held - now):
+            if each.source not in paths and each.sha256 not in contents:
+                raise Unavailable(
+                    f"{PurePath(each.source).name} was deleted while a copy of it was in use",
+                    "run it again: the copy is made anew",
+                )
 
     def record_lineage(
         self,
@@ -125,8 +150,11 @@ class _Copy(Ledger):
         file = self._settings.data_dir / CATALOGUE
         if kind == "evaluation" and file.is_file():
             # Not through an index: it would be locked all the time, or opened for every row.
-            with closing(Database(file)) as own:
-                Ledger(own).record_lineage(kind, item, collection, self._users(origins), location)
+            with closing(Database(file)) as database:
+                own = Ledger(database)
+                with own.together():
+                    self.nothing_went(own)
+                    own.record_lineage(kind, item, collection, self._users(origins), location)
         super().record_lineage(kind, item, collection, origins, location)
 
     def tell(self) -> None:

@@ -27,7 +27,7 @@ from rag_bot import models, prompt
 from rag_bot.answer import Pipeline
 from rag_bot.catalogue import Collection, Entry
 from rag_bot.config import Settings
-from rag_bot.errors import RagBotError, UsageError
+from rag_bot.errors import RagBotError, Unavailable, UsageError
 from rag_bot.generate import Scoring
 from rag_bot.index import Index, fingerprint
 from rag_bot.ledger import Origin
@@ -128,7 +128,10 @@ def run(
                 stream.write(rows_.to_line(row) + "\n")
                 stream.flush()
             yield Step(number, len(cases), row)
-    rows_.write(folder / ROWS, [done[case.id] for case in cases])
+    try:
+        rows_.write(folder / ROWS, [done[case.id] for case in cases])
+    except FileNotFoundError:  # a deletion takes whole copies away, and runs over them
+        raise Unavailable(f"{folder} was removed while it was written to", "run it again") from None
 
 
 def read(folder: Path) -> tuple[Record, list[Row]]:

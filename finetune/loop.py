@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -32,9 +34,9 @@ from ingest.lineage import COPIES
 from rag_bot import adapters, models, read
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
-from rag_bot.errors import UsageError
+from rag_bot.errors import RagBotError, UsageError
 from rag_bot.index import Index
-from rag_bot.ledger import Origin
+from rag_bot.ledger import Forgotten, Ledger, Origin
 from rag_bot.read import located
 
 EXAMPLES, GOLDEN = "examples.jsonl", "golden.jsonl"
@@ -84,10 +86,9 @@ Event = Progress | Written | train.Event | Step | Verdict | Card
 @contextmanager
 def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
     """A pipeline over a copy of the documents, without those that the user deleted."""
-    with bench.ledger(settings) as ledger:
-        gone = ledger.forgotten(settings.collection)
 
     def forget(index: Index) -> None:
+        gone = _deleted(settings)
         name, paths = settings.collection, {each.source for each in gone}
         for back in {each.source for each in index.ledger.forgotten(name)} - paths:
             index.ledger.let_in(name, back)
@@ -108,6 +109,17 @@ def over(docs: Path, settings: Settings, watch: Watch) -> Iterator[Pipeline]:
         yield pipeline
 
 
+def _deleted(settings: Settings) -> list[Forgotten]:
+    """What was deleted from the user's index and stays out, from whichever collection.
+
+    What the collection in use has in spite of that is the user's to learn from.
+    """
+    with bench.ledger(settings) as ledger:
+        kept = {each.source for each in ledger.held()}
+        ours = ledger.forgotten(settings.collection)
+        return ours + [each for each in ledger.forgotten() if each.source not in kept]
+
+
 def write_examples(
     pipeline: Pipeline,
     file: Path,
@@ -116,19 +128,25 @@ def write_examples(
     accepted: GoldenSet | None = None,
     judged_by: GoldenSet | None = None,
     preferred: Sequence[tuple[Row, Row]] = (),
+    *,
+    tested: bool = True,
 ) -> Iterator[Progress | Written]:
     """Make examples from the documents of a pipeline, with what accepted cases and feedback say.
 
     `judged_by` are the cases that models are judged by: no example asks the same. `preferred` are
-    answers of two runs, the better first. Raises UsageError where too little could be made.
+    answers of two runs, the better first. `tested` says whether examples of the documents for
+    testing are made as well, to look at: none is learned. Raises UsageError where too little could
+    be made, and Unavailable where a document was deleted meanwhile.
     """
     texts = bench.pages(pipeline)
     home = _homes(texts, wanted.seed, judged_by)
-    tested = {name for name, split in home.items() if split == "test"}
+    held_back = {name for name, split in home.items() if split == "test"}
     serving = compose.Serving(pipeline, home)
     asked = questions.by_rule(texts, wanted.count, wanted.seed)
     asked += questions.of_cases(accepted.cases) if accepted else ()
     asked += questions.by_model(texts, pipeline.generator(), pipeline, wanted.by_model, wanted.seed)
+    if not tested:
+        asked = [each for each in asked if each.document not in held_back]
     golden = set(promotion.asked_by(judged_by.cases, pipeline)) if judged_by else set()
     made: dict[str, compose.Made] = {}
     without = 0
@@ -144,12 +162,12 @@ def write_examples(
         for row in rows:
             origins = tuple(ledger.origins("feedback", str(row["id"])))
             for told in feedback.of_feedback([row], home):
-                example = examples.without(told, tested)
+                example = examples.without(told, held_back)
                 if example:
                     made[example.id] = compose.Made(example, origins)
                 else:
                     unheard += 1
-        gone = [each.source for each in ledger.forgotten(settings.collection)]
+    gone = [each.source for each in _deleted(settings)]
     judged = {normalize(question) for question in golden}
     barred = {name for name, each in made.items() if normalize(each.example.question) in judged}
     unheard += sum(made[name].example.kind in ("feedback", "preferred") for name in barred)
@@ -158,11 +176,10 @@ def write_examples(
         replace(each.example, origins=tuple((o.source, o.sha256) for o in each.origins))
         for each in made.values()
     ]
-    examples.check(found, golden, gone, tested)
+    examples.check(found, golden, gone, held_back)
     if not found:
         raise UsageError("the documents gave no example", "give more, or examples of your own")
-    # First who is quoted, then the quotes: killed in between, no deletion misses any.
-    with bench.ledger(settings) as ledger:
+    with _quoting(pipeline, settings) as ledger:
         for each in made.values():
             ledger.record_lineage(
                 "example",
@@ -171,10 +188,21 @@ def write_examples(
                 each.origins,
                 str(file.resolve()),
             )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    examples.write(file, found)
-    file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        examples.write(file, found)
+        file.with_suffix(".html").write_text(examples.sheet(found), "utf-8")
     yield Written(file, found, without, unheard)
+
+
+@contextmanager
+def _quoting(pipeline: Pipeline, settings: Settings) -> Iterator[Ledger]:
+    """The user's ledger, for saying who is quoted in what is written meanwhile.
+
+    A deletion comes before it, and nothing is written, or after it, and takes out what was.
+    """
+    with bench.ledger(settings) as ledger, ledger.together():
+        bench.nothing_went(pipeline, ledger)
+        yield ledger
 
 
 def _homes(
@@ -216,14 +244,14 @@ def write_golden(pipeline: Pipeline, file: Path, settings: Settings, wanted: Wan
             "give --cases of your own (`rag-bot eval cases` drafts them), or more documents",
         )
     origins = compose.origins(pipeline)
-    with bench.ledger(settings) as ledger:
+    with _quoting(pipeline, settings) as ledger:
         for case in accepted:
             mine = [origin for origin in origins if PurePath(origin.source).name == case.group]
             ledger.record_lineage(
                 "example", case.id, settings.collection, mine, str(file.resolve())
             )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cases.write(file, accepted)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cases.write(file, accepted)
     return cases.read(file)
 
 
@@ -236,21 +264,25 @@ def learn(
     place: Path | None = None,
     device: str = "auto",
     hours: float = 24.0,
+    check: Callable[[Ledger], None] = lambda _: None,
 ) -> Iterator[train.Event | Card]:
     """Train a candidate and register it; the last event is its card.
 
-    `place` is the folder of a candidate whose training was killed: it goes on.
+    `place` is the folder of a candidate whose training was killed: it goes on. `check` is asked, in
+    the transaction that says what it learns from, whether all of that is still there.
     """
     base = models.locate(settings.models.llm, settings.models.dir)
     if begin:
         adapters.check_fits(begin, base)
         recipe = train.continuing(recipe, begin)
     place = place or registry.new(settings, recipe.method)
-    sources = {Origin(*source) for each in taught for source in each.origins}
+    # What is for testing is not learned, and its deletion concerns nobody here.
+    read_of = [each for each in taught if each.split != "test"]
+    sources = {Origin(*source) for each in read_of for source in each.origins}
     trained: Trained | None = None
     try:
         theirs = registry.collections(settings, [each.id for each in taught])
-        registry.record(settings, place.name, sorted(sources), begin, theirs)
+        registry.record(settings, place.name, sorted(sources), begin, theirs, check)
         for event in train.train(
             taught, base, recipe, place, begin=begin, device=device, hours=hours
         ):
@@ -284,13 +316,12 @@ def learn_reader(
     """
     promotion.known(settings.finetune.target)
     registry.check_live(settings, "reader")
-    begin = located(settings)
-    assert begin, "what is promoted, or the shipped one"
-    if registry.lost(settings, begin):
-        begin = read.SHIPPED
-    place = registry.new(settings, "reader")
-    with over(docs, settings, watch) as pipeline:
+    with over(docs, settings, watch) as pipeline, _begun(settings, "reader") as place:
         golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
+        begin = located(settings)
+        assert begin, "what is promoted, or the shipped one"
+        if not _may_begin(settings, begin, golden, pipeline):
+            begin = read.SHIPPED
         texts = bench.pages(pipeline)
         home = _homes(texts, wanted.seed, golden)
         asked = [
@@ -306,16 +337,22 @@ def learn_reader(
             yield Progress(done, len(asked), len(taught))
         if len(taught) < examples.FEWEST:
             raise UsageError(f"the documents gave {len(taught)} lessons", "give more of them")
-        yield _trained_reader(taught, settings, wanted.seed, begin, place)
+        check = partial(bench.nothing_went, pipeline)
+        yield _trained_reader(taught, settings, wanted.seed, begin, place, check)
         yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)
 
 
 def _trained_reader(
-    taught: Sequence[compose.Read], settings: Settings, seed: int, begin: Path, place: Path
+    taught: Sequence[compose.Read],
+    settings: Settings,
+    seed: int,
+    begin: Path,
+    place: Path,
+    check: Callable[[Ledger], None],
 ) -> Card:
     sources = {origin for each in taught for origin in each.origins}
-    registry.record(settings, place.name, sorted(sources), begin)
+    registry.record(settings, place.name, sorted(sources), begin, check=check)
     registry.write_asked(place, (each.lesson.question for each in taught), begin)
     recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
     headers = {text: name for each in taught for text, name in each.headers.items()}
@@ -339,25 +376,55 @@ def _decided(
     place: Path, plan: Plan, pipeline: Pipeline, settings: Settings
 ) -> Iterator[Step | Verdict]:
     """Measure a candidate, and promote it if the verdict allows it."""
+    with bench.ledger(settings) as own:
+        bench.nothing_went(pipeline, own)
     for step in measure(place.name, plan, pipeline, settings):
         yield step
         if isinstance(step, Verdict) and step.passed:
             registry.promote(settings, place.name)
 
 
-def starting_point(settings: Settings, recipe: Recipe) -> Path | None:
-    """The live adapter, where training can go on from it: what it knows need not be taught again.
+@contextmanager
+def _begun(settings: Settings, method: str) -> Iterator[Path]:
+    """The folder of a new candidate, which goes again where nothing came of it."""
+    place = registry.new(settings, method)
+    try:
+        yield place
+    except RagBotError:
+        if not (place / adapters.CARD).exists() and not (place / train.CHECKPOINT).exists():
+            shutil.rmtree(place, ignore_errors=True)
+            registry.forget(settings, place.name)
+        raise
 
-    A LoRA may learn on; a soft prompt or a prefix begins anew.
+
+def starting_point(
+    settings: Settings, recipe: Recipe, golden: GoldenSet, pipeline: Pipeline
+) -> Path | None:
+    """The live adapter or else the shipped one, where training can go on from it.
+
+    What it knows need not be taught again. A LoRA may learn on; a soft prompt or a prefix begins
+    anew, and so does a network of another rank.
     """
     import peft
 
-    live = adapters.located(settings)
-    if live is None or registry.lost(settings, live) or recipe.method not in ("lora", "qlora"):
+    if recipe.method not in ("lora", "qlora"):
         return None
-    config = peft.PeftConfig.from_pretrained(str(live))
-    # Another rank is another network: it begins anew.
-    return live if isinstance(config, peft.LoraConfig) and config.r == recipe.rank else None
+    weights = adapters.base(settings)
+    shipped = adapters.card(adapters.SHIPPED).get("base_weights") == weights
+    for place in (adapters.located(settings), adapters.SHIPPED if shipped else None):
+        if place is None or not _may_begin(settings, place, golden, pipeline):
+            continue
+        config = peft.PeftConfig.from_pretrained(str(place))
+        if isinstance(config, peft.LoraConfig) and config.r == recipe.rank:
+            return place
+    return None
+
+
+def _may_begin(settings: Settings, place: Path, golden: GoldenSet, pipeline: Pipeline) -> bool:
+    """Whether nothing that it learned was deleted since, or is asked by the cases that decide."""
+    if registry.lost(settings, place):
+        return False
+    return not registry.was_asked(place, promotion.asked_by(golden.cases, pipeline))
 
 
 def measure(
@@ -380,17 +447,25 @@ def loop(
     Ends with the card, whose verdict says which. `accepted` cases decide in place of drafted ones.
     """
     registry.check_live(settings, "adapter")
-    place = registry.new(settings, wanted.recipe.method)
-    with over(docs, settings, watch) as pipeline:
+    with over(docs, settings, watch) as pipeline, _begun(settings, wanted.recipe.method) as place:
         golden = accepted or write_golden(pipeline, place / GOLDEN, settings, wanted)
         taught: list[QAExample] = []
-        for event in write_examples(pipeline, place / EXAMPLES, settings, wanted, judged_by=golden):
+        for event in write_examples(
+            pipeline, place / EXAMPLES, settings, wanted, judged_by=golden, tested=False
+        ):
             if isinstance(event, Written):
                 taught = event.examples
             yield event
-        begin = starting_point(settings, wanted.recipe)
+        begin = starting_point(settings, wanted.recipe, golden, pipeline)
+        check = partial(bench.nothing_went, pipeline)
         yield from learn(
-            taught, settings, wanted.recipe, begin=begin, place=place, hours=wanted.hours
+            taught,
+            settings,
+            wanted.recipe,
+            begin=begin,
+            place=place,
+            hours=wanted.hours,
+            check=check,
         )
         yield from _decided(place, Plan(golden, check=accepted is None), pipeline, settings)
     yield registry.read(place)

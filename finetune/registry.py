@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,7 +29,7 @@ from rag_bot import adapters, models
 from rag_bot.config import Settings
 from rag_bot.errors import ModelBroken, ModelMissing, UsageError
 from rag_bot.index import CATALOGUE
-from rag_bot.ledger import Made, Origin
+from rag_bot.ledger import Ledger, Made, Origin
 from rag_bot.read import located
 
 ASKED = "asked.json"
@@ -203,6 +203,11 @@ def entry(settings: Settings, name: str) -> Entry:
 
 def promote(settings: Settings, name: str) -> Card:
     """Let a candidate answer, if its evaluation allows it. Raises UsageError where it may not."""
+    with adapters.choosing(settings):
+        return _promoted(settings, name)
+
+
+def _promoted(settings: Settings, name: str) -> Card:
     found = entry(settings, name)
     card = found.card
     check_live(settings, card.kind)
@@ -265,14 +270,15 @@ def rollback(settings: Settings, kind: Kind = "adapter") -> tuple[str, str]:
     nothing was promoted.
     """
     weights = base_of(settings, kind)
-    names = adapters.promoted(settings, weights)
-    if not names:
-        raise UsageError(f"no {kind} was promoted", "`rag-bot finetune promote` does")
-    gone = {each.item for each in _made(settings) if each.marked}
-    there = adapters.folder(settings)
-    left = [name for name in names[:-1] if name not in gone and (there / name).is_dir()]
-    adapters.set_promoted(settings, weights, left)
-    return names[-1], left[-1] if left else ""
+    with adapters.choosing(settings):
+        names = adapters.promoted(settings, weights)
+        if not names:
+            raise UsageError(f"no {kind} was promoted", "`rag-bot finetune promote` does")
+        gone = {each.item for each in _made(settings) if each.marked}
+        there = adapters.folder(settings)
+        left = [name for name in names[:-1] if name not in gone and (there / name).is_dir()]
+        adapters.set_promoted(settings, weights, left)
+        return names[-1], left[-1] if left else ""
 
 
 def base_of(settings: Settings, kind: Kind) -> str:
@@ -340,11 +346,13 @@ def record(
     origins: Sequence[Origin],
     begin: Path | None = None,
     among: Iterable[str] = (),
+    check: Callable[[Ledger], None] = lambda _: None,
 ) -> None:
     """Say what a candidate learned from: deleting one of these documents flags it.
 
     `among` names their collections (default: the one in use). What its starting point learned from
-    counts too, whatever the collection. Raises UsageError where a document of that was deleted.
+    counts too, whatever the collection. `check` may refuse it, in the same transaction. Raises
+    UsageError where a document of its starting point was deleted.
     """
     home = adapters.folder(settings).resolve()
     ours = begin.resolve() if begin and begin.resolve().parent == home else None
@@ -352,7 +360,8 @@ def record(
         raise UsageError(
             f"{ours.name} learned from a document that was deleted", "begin from another"
         )
-    with bench.ledger(settings) as held:
+    with bench.ledger(settings) as held, held.together():
+        check(held)
         for collection in among or [settings.collection]:
             held.record_lineage("adapter", name, collection, origins)
         if ours:

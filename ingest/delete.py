@@ -45,8 +45,9 @@ def delete(
             file.unlink(missing_ok=True)
         if copied or os.path.lexists(file) or any(file.is_relative_to(root) for root in away):
             kept.append(entry)
-    drop_copies(index)
     index.remove(collection, entries, forget=entries, keep_out=kept)
+    # Not before: a copy may have begun meanwhile. Killed here, the collection owes, as in sync.
+    drop_copies(index)
     index.compact(collection)
     take_out_rows(index.ledger)
     index.seal()
@@ -59,8 +60,8 @@ def drop(index: Index, collection: Collection, settings: Settings) -> None:
     for entry in entries:
         if _file(entry.source).is_relative_to(ours):
             _file(entry.source).unlink(missing_ok=True)
-    drop_copies(index)
     index.remove(collection, entries, forget=entries)
+    drop_copies(index)
     # Before the collection goes: killed in between, this can be done again.
     index.ledger.forget_collection(collection.name)
     take_out_rows(index.ledger)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from rag_bot import models
 from rag_bot.config import Settings
@@ -74,6 +77,15 @@ def base(settings: Settings) -> str:
 def promoted(settings: Settings, weights: str) -> list[str]:
     """Names of the adapters promoted for a model, the last one live. Raises ModelBroken."""
     return list(_all(settings).get(weights, ()))
+
+
+@contextmanager
+def choosing(settings: Settings) -> Iterator[None]:
+    """While it is held, nobody else says what is live: what was looked up stays so."""
+    file = folder(settings) / "live.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(file):
+        yield
 
 
 def set_promoted(settings: Settings, weights: str, names: Sequence[str]) -> None:

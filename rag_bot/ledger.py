@@ -13,7 +13,9 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Literal, NamedTuple
 
 from rag_bot.database import Database
@@ -93,6 +95,14 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def together(self) -> AbstractContextManager[object]:
+        """All that is recorded inside, or nothing of it; no other process writes meanwhile."""
+        return self._db.transaction(aside=True)
+
+    def held(self) -> frozenset[Origin]:
+        """All documents that the index beside it holds, of any collection."""
+        return frozenset(starmap(Origin, self._db.all("SELECT source, sha256 FROM documents")))
 
     # Runs
 
@@ -207,11 +217,11 @@ class Ledger:
                 "DELETE FROM forgotten WHERE collection = ? AND source = ?", (collection, source)
             )
 
-    def forgotten(self, collection: str) -> list[Forgotten]:
-        """By source."""
+    def forgotten(self, collection: str | None = None) -> list[Forgotten]:
+        """Of a collection or of all, by source."""
         rows = self._db.all(
-            "SELECT source, sha256, forgotten_at FROM forgotten WHERE collection = ?"
-            " ORDER BY source",
+            "SELECT source, sha256, forgotten_at FROM forgotten"
+            " WHERE ?1 IS NULL OR collection = ?1 ORDER BY source",
             (collection,),
         )
         return [Forgotten(*row) for row in rows]
@@ -220,8 +230,9 @@ class Ledger:
         """Remove what was recorded of a document, and mark what was made from it.
 
         Feedback goes; evaluation rows, examples and adapters lose its name and are marked, for
-        their makers to act on. What was made from another file with the same content stays as
-        long as such a twin lives.
+        their makers to act on, also what was made under the name of a collection that does not
+        hold it: training reads folders, whatever they were ingested into. What was made from
+        another file with the same content stays as long as such a twin lives.
         """
         sha256 = "" if twin_lives else origin.sha256
         its = "collection = ? AND (source = ? OR (sha256 != '' AND sha256 = ?))"
@@ -237,9 +248,16 @@ class Ledger:
                 " AND NOT EXISTS (SELECT 1 FROM feedback WHERE id = CAST(item AS INTEGER))"
             )
             db.execute(
-                "UPDATE lineage SET marked_at = ?, source = '', sha256 = ''"
-                f" WHERE kind != 'feedback' AND {its}",
-                (time.time(), *its_values),
+                """
+                UPDATE lineage SET marked_at = ?, source = '', sha256 = ''
+                WHERE kind != 'feedback' AND (source = ? OR (sha256 != '' AND sha256 = ?))
+                AND (collection = ? OR NOT EXISTS (
+                    SELECT 1 FROM documents JOIN collections ON collections.id = collection_id
+                    WHERE name = lineage.collection
+                    AND (documents.source = lineage.source OR documents.sha256 = lineage.sha256)
+                ))
+                """,
+                (time.time(), origin.source, sha256, collection),
             )
             db.execute(
                 "DELETE FROM rejected WHERE collection = ? AND source = ?",

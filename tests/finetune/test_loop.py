@@ -1,21 +1,36 @@
+import json
 import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from eval import bench
+from eval import bench, cases, run
+from eval.cases import GoldenCase, PageRef
+from eval.run import Plan
 from finetune import examples, loop, promotion, registry
+from finetune.train import Recipe
+from ingest.delete import delete
+from ingest.sync import ingest
+from rag_bot import adapters, models
 from rag_bot.answer import Pipeline
 from rag_bot.config import Settings
-from rag_bot.index import Index
+from rag_bot.embed import Embedder
+from rag_bot.errors import Unavailable, UsageError
+from rag_bot.index import Index, fingerprint
 from rag_bot.read import MiniReader
 from tests.finetune.conftest import PAGES
+
+WANTED = loop.Wanted(count=12)
 
 
 @pytest.mark.parametrize("better", [True, False])
 def test_what_is_better_goes_live_and_what_is_not_does_not(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, better: bool
+    pipeline: Pipeline, settings: Settings, monkeypatch: pytest.MonkeyPatch, better: bool
 ) -> None:
     verdict = promotion.Verdict(
         better, "" if better else "worse", "F1", 0.1, 0.3, 0.1, 0.3, 0.01, 40, "g", "", ""
@@ -24,7 +39,7 @@ def test_what_is_better_goes_live_and_what_is_not_does_not(
     monkeypatch.setattr(loop, "measure", lambda *_: iter([verdict]))
     monkeypatch.setattr(registry, "promote", lambda _settings, name: told.append(name))
     place = settings.data_dir / "adapters" / "new"
-    assert list(loop._decided(place, cast("Any", None), cast("Any", None), settings)) == [verdict]
+    assert list(loop._decided(place, cast("Any", None), pipeline, settings)) == [verdict]
     assert told == (["new"] if better else [])
 
 
@@ -91,3 +106,121 @@ def test_golden_questions_are_not_taught_and_judges_come_from_held_out_documents
     )
     asked = {case.question for case in golden.cases}
     assert not asked & {each.question for each in written.examples}
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name, text in PAGES.items():
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+@pytest.fixture
+def own(settings: Settings, docs: Path, embedder: Embedder) -> Callable[..., None]:
+    """Ingests the folder into a collection of the user's own index, and deletes from it."""
+
+    def run(collection: str, *gone: str) -> None:
+        with Index(settings.data_dir) as index:
+            if not gone:
+                bench.quiet(ingest([docs], index, lambda: embedder, settings, collection))
+                return
+            held = index.collection(collection, fingerprint(settings))
+            entries = index.catalogue.entries(held)
+            chosen = [each for each in entries if Path(each.source).name in gone]
+            assert len(chosen) == len(gone)
+            delete(index, held, chosen, settings)
+
+    return run
+
+
+def test_what_is_deleted_while_its_copy_is_in_use_is_not_written_down_again(
+    settings: Settings, docs: Path, own: Callable[..., None], tmp_path: Path
+) -> None:
+    own(settings.collection)
+    out = tmp_path / "out"
+    with loop.over(docs, settings, bench.quiet) as pipeline:
+        before = list(loop.write_examples(pipeline, out / "a.jsonl", settings, WANTED))
+        assert isinstance(before[-1], loop.Written)
+        (docs / "cars.md").write_text("# Cars\n\nThere are none.\n")
+        own(settings.collection)
+        with bench.ledger(settings) as ledger:
+            bench.nothing_went(pipeline, ledger)  # an edit is no deletion
+        (docs / "lease.md").unlink()
+        own(settings.collection, "lease.md")
+        assert "Dunmore" not in (out / "a.jsonl").read_text("utf-8")
+        with pytest.raises(Unavailable, match=r"lease\.md was deleted while a copy"):
+            list(loop.write_examples(pipeline, out / "b.jsonl", settings, WANTED))
+        with pytest.raises(Unavailable, match=r"lease\.md"):
+            loop.write_golden(pipeline, out / "g.jsonl", settings, replace(WANTED, cases=40))
+        taught = before[-1].examples
+        check = partial(bench.nothing_went, pipeline)
+        with pytest.raises(Unavailable, match=r"lease\.md"):
+            list(loop.learn(taught, settings, loop.Wanted().recipe, check=check))
+        with pytest.raises(Unavailable, match=r"lease\.md"):
+            list(loop._decided(tmp_path, cast("Any", None), pipeline, settings))
+    assert {each.name for each in out.iterdir()} == {"a.jsonl"}
+    assert not list(adapters.folder(settings).glob("*-lora"))
+    with Index(settings.data_dir) as index:
+        assert {each.kind for each in index.ledger.made()} == {"example"}
+        assert not index.ledger.made(marked=True)
+
+
+def test_a_row_about_what_was_deleted_meanwhile_is_not_kept(
+    settings: Settings, docs: Path, own: Callable[..., None], scripted: Any, embedder: Embedder
+) -> None:
+    own(settings.collection)
+    cases.write(
+        docs.parent / "golden.jsonl",
+        [GoldenCase("a", "Who is the rent paid to?", ("Dunmore",), (PageRef("lease.md", 1),))],
+    )
+    plan = Plan(cases.read(docs.parent / "golden.jsonl"), check=False)
+    engines = bench.Engines(lambda: embedder, lambda: scripted("Dunmore Estates"))
+    with bench.over([docs], settings, engines, bench.quiet) as pipeline:
+        own(settings.collection, "lease.md")
+        with pytest.raises(Unavailable, match=r"lease\.md was deleted"):
+            list(run.run(plan, pipeline, settings.collection, docs.parent / "run"))
+    rows = docs.parent / "run" / "rows.jsonl"
+    assert rows.read_text("utf-8") == ""
+
+
+def test_what_was_deleted_from_another_collection_is_not_learned_from_the_folder(
+    settings: Settings, docs: Path, own: Callable[..., None]
+) -> None:
+    own("work")
+    own("work", "lease.md")
+    with loop.over(docs, settings, bench.quiet) as pipeline:
+        assert bench.pages(pipeline).keys() == PAGES.keys() - {"lease.md"}
+    own(settings.collection)  # what the collection in use has is there to be learned
+    with loop.over(docs, settings, bench.quiet) as pipeline:
+        assert bench.pages(pipeline).keys() == PAGES.keys()
+
+
+def test_a_loop_goes_on_from_nothing_that_knows_the_cases_that_decide(
+    pipeline: Pipeline, settings: Settings, tmp_path: Path
+) -> None:
+    cases.write(
+        tmp_path / "golden.jsonl",
+        [GoldenCase("a", "Who pays? in:lease.md", ("me",), (PageRef("lease.md", 1),))],
+    )
+    golden = cases.read(tmp_path / "golden.jsonl")
+    live = adapters.folder(settings) / "mine"
+    shutil.copytree(adapters.SHIPPED, live)
+    weights = adapters.base(settings)
+    adapters.set_promoted(settings, weights, [live.name])
+    rank = json.loads((live / models.ADAPTER_CONFIG).read_text())["r"]
+    recipe = Recipe(rank=rank)
+    assert loop.starting_point(settings, recipe, golden, pipeline) == live
+    registry.write_asked(live, ["who pays"])
+    assert loop.starting_point(settings, recipe, golden, pipeline) == adapters.SHIPPED
+    assert loop.starting_point(settings, Recipe(rank=rank + 1), golden, pipeline) is None
+    assert loop.starting_point(settings, Recipe(method="prompt"), golden, pipeline) is None
+
+
+def test_a_loop_that_can_not_begin_leaves_no_folder(settings: Settings, docs: Path) -> None:
+    for file in list(docs.iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(UsageError):
+        list(loop.loop(docs, settings, loop.Wanted(), bench.quiet, None))
+    assert not list(adapters.folder(settings).glob("*-lora"))

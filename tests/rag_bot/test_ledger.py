@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rag_bot.catalogue import Catalogue
 from rag_bot.database import Database
 from rag_bot.ledger import KEPT_RUNS, Ledger, Made, Origin, Rejection, Root
 
@@ -185,6 +186,28 @@ def test_rows_made_from_a_deleted_document_are_marked_and_lose_its_name(
     assert "hash-a" not in {row[1] for row in held}
     ledger.forget_made(ledger.made(marked=True))
     assert [each.item for each in ledger.made()] == ["g1"]
+
+
+def test_what_was_made_in_the_name_of_a_collection_that_lacks_the_document_is_marked_too(
+    ledger: Ledger, database: Database
+) -> None:
+    """Ingested into `work`, trained on under the default name, deleted from `work`."""
+    ledger.record_lineage("adapter", "x", "default", [A, B])
+    ledger.record_lineage("adapter", "y", "full", [A, B])
+    full = Catalogue(database).create_collection("full", "f")
+    with database.transaction() as db:
+        db.execute(
+            "INSERT INTO documents (id, collection_id, source, sha256, size, mtime_ns, media_type,"
+            " title, headings, state, indexed_at)"
+            " VALUES ('1', ?, ?, ?, 1, 1, '', '', '', 'live', 0)",
+            (full.id, *A),
+        )
+    assert ledger.held() == {A}
+    ledger.erase("work", A, twin_lives=False)
+    assert [each.item for each in ledger.made(marked=True)] == ["x"]
+    ledger.erase("full", A, twin_lives=False)
+    assert [each.item for each in ledger.made(marked=True)] == ["x", "y"]
+    assert ledger.origins("adapter", "y") == [B]
 
 
 def test_marked_rows_are_not_marked_by_other_deletions_without_a_hash(ledger: Ledger) -> None:

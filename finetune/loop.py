@@ -358,7 +358,8 @@ def _trained_reader(
     headers = {text: name for each in taught for text, name in each.headers.items()}
     base = models.locate(settings.models.embedder, settings.models.dir)
     begun = time.monotonic()
-    reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
+    with train.explained(place):
+        reader.train([each.lesson for each in taught], headers, recipe, base, place, begin)
     # Its own questions are too few and too plain to say how sure it may be of others.
     read.keep_calibration(begin, place)
     with (place / reader.LOSS).open(encoding="utf-8") as lines:

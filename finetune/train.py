@@ -13,9 +13,12 @@ import importlib.util
 import json
 import math
 import os
+import random
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +44,10 @@ _HOURS = 24.0
 _LOOKED_AT = 64
 """Examples whose loss is looked at: a second pass over more would cost more than it tells."""
 _GEMM = 1024
+# PyTorch tells these apart by words alone.
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_NOT_WRITTEN = re.compile(r"failed writing|No space left|write failed", re.IGNORECASE)
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ class Recipe:
     longest: int = 1536
     warmup: float = 0.05
     looks: int = 4
-    patience: int = 4
+    patience: int = 2
     beta: float = 0.0
 
     @property
@@ -150,8 +157,46 @@ def train(
 
     `begin` is an adapter to start from. Raises UsageError for too few examples, a training that
     would outlast `hours` or an `out` that holds another training; Unavailable for a device that
-    is not there or too little memory; ModelBroken for a model or adapter that can't be loaded.
+    is not there, too little memory or a full disk; ModelBroken for a model or adapter that can't
+    be loaded.
     """
+    with explained(out):
+        yield from _trained(taught, base, recipe, out, begin, device, hours)
+
+
+@contextmanager
+def explained(out: Path) -> Iterator[None]:
+    """Raise Unavailable, with the way out, where memory or the disk gives out while training."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        said = models.brief(error)
+        resume = "try again"
+        if (out / CHECKPOINT).is_file():
+            resume += f" (`finetune train` goes on with --resume {out.name})"
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(said):
+            raise Unavailable(
+                f"memory ran out while training: {said}",
+                f"take a smaller --batch, or free some and {resume}",
+            ) from error
+        if isinstance(error, OSError) or _NOT_WRITTEN.search(said):
+            raise Unavailable(
+                f"{out} can't be written: {said}", f"make room and {resume}"
+            ) from error
+        raise
+    finally:
+        (out / (CHECKPOINT + ".new")).unlink(missing_ok=True)
+
+
+def _trained(
+    taught: Sequence[QAExample],
+    base: Path,
+    recipe: Recipe,
+    out: Path,
+    begin: Path | None,
+    device: str,
+    hours: float,
+) -> Iterator[Event]:
     import transformers
 
     torch.manual_seed(recipe.seed)
@@ -282,9 +327,11 @@ def _encoded(
             f"{len(lessons)} {what}" + (f", {too_long} were too long" if too_long else ""),
             f"at least {FEWEST} are needed: `rag-bot finetune examples` makes them",
         )
-    # Without documents to hold back, the loss is looked at on some of what is learned.
-    looked_at = found["validation"] or lessons[: max(FEWEST, len(lessons) // 10)]
-    return lessons, looked_at[:_LOOKED_AT], too_long
+    # Without documents to hold back, the loss is looked at on some of what is learned. Drawn, for
+    # those that come first are all of one kind.
+    held = found["validation"]
+    some = min(len(held) or max(FEWEST, len(lessons) // 10), _LOOKED_AT)
+    return lessons, random.Random(recipe.seed).sample(held or lessons, some), too_long
 
 
 def _plan(lessons: Sequence[Encoded], recipe: Recipe) -> list[list[int]]:
@@ -560,9 +607,40 @@ def _free_gb(device: torch.device) -> float:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024 / 1e9
+        free = int(found["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):  # not Linux: what the machine has, less what others need
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.7 / 1e9
+    return min(free, _allowed(_CGROUPS, Path("/proc/self/cgroup"))) / 1e9
+
+
+def _allowed(mounted: Path, mine: Path) -> float:
+    """Bytes that a container or service of limited memory may still take; infinite without limit.
+
+    What the control groups say that the process is in, of version 2 or 1; cached files don't count.
+    """
+    try:
+        lines = [line.split(":", 2)[1:] for line in mine.read_text("ascii").splitlines()]
+        within = {name: path.strip("/") for name, path in lines}
+    except (OSError, ValueError):
+        within = {}
+    new = (mounted, within.get(""), "memory.max", "memory.current", "inactive_file")
+    old = (
+        *(mounted / "memory", within.get("memory")),
+        *("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    )
+    left = [math.inf]
+    for root, path, most, used, cached in (new, old):
+        # In a container its own group is mounted as the root, whatever the path says.
+        for place in (root / (path or ""), *(root / (path or "")).parents):
+            if not place.is_relative_to(root):
+                break
+            try:
+                stat = dict(line.split() for line in (place / "memory.stat").open(encoding="ascii"))
+                limit, taken = (int((place / name).read_text()) for name in (most, used))
+            except (OSError, ValueError):  # "max", or nothing of the kind
+                continue
+            left.append(max(0, limit - taken + int(stat.get(cached, 0))))
+    return min(left)
 
 
 def peak_gb(device: torch.device | None = None) -> float:

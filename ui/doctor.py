@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from rag_bot import adapters, models, read
@@ -58,7 +59,10 @@ def _model(settings: Settings, name: str) -> str:
 
 def _reader(settings: Settings) -> str:
     folder = read.located(settings)
-    return f"whole, in {folder}" if folder else "none: models.reader is empty"
+    if folder is None:
+        return "none: models.reader is empty"
+    _nothing_lost(settings, folder, "finetune reader DIR", "rollback --reader")
+    return f"whole, in {folder}"
 
 
 def _llm(settings: Settings) -> str:
@@ -80,14 +84,19 @@ def _adapter(settings: Settings) -> str:
     if place is None:
         return "none"
     models.check_adapter(place)
+    _nothing_lost(settings, place, "finetune loop DIR", "rollback")
+    return f"whole, in {place}"
+
+
+def _nothing_lost(settings: Settings, place: Path, again: str, back: str) -> None:
+    """Refuse what learned from a document that was deleted since."""
     from finetune import registry
 
-    if any(each.lost for each in registry.entries(settings) if each.live):
+    if place.parent == adapters.folder(settings) and registry.lost(settings, place):
         raise UsageError(
             f"{place.name} learned from a document that was deleted",
-            "`rag-bot finetune loop DIR` trains another, `rollback` goes back",
+            f"`rag-bot {again}` trains another, `rag-bot finetune {back}` goes back",
         )
-    return f"whole, in {place}"
 
 
 def _data_dir(settings: Settings) -> str:

@@ -208,12 +208,19 @@ def export(options: argparse.Namespace) -> int:
 
     settings = load(options).settings
     if options.candidate:
-        folder = registry.entry(settings, options.candidate).folder
+        found = registry.entry(settings, options.candidate)
+        folder = found.folder
+        if found.card.kind == "reader":
+            raise UsageError(f"{folder.name} is a reader, no part of the LLM", "name an adapter")
     else:
         live = adapters.located(settings)
         if live is None:
             raise UsageError("no adapter is live", "name a candidate")
         folder = live
+    if registry.lost(settings, folder):
+        raise UsageError(
+            f"{folder.name} learned from a document that was deleted", "train another without it"
+        )
     exports.merge(settings, folder, options.out)
     llm = PurePath(settings.models.llm).name
     print(f"{options.out} holds {llm} with {folder.name}, as bf16 safetensors")

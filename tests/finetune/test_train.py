@@ -16,6 +16,7 @@ from finetune.tokens import Encoded
 from finetune.train import Begun, Look, Recipe, Step, Trained
 from rag_bot import generate
 from rag_bot.errors import ModelBroken, Unavailable, UsageError
+from rag_bot.prompt import NO_ANSWER
 from rag_bot.types import Message
 
 QUICK = Recipe(rate=1e-2, epochs=3, batch=1500, looks=1)
@@ -229,6 +230,78 @@ def test_what_can_not_work_is_refused_before_it_begins(
     (tmp_path / "bad").mkdir()
     refused(ModelBroken, "holds no adapter_model", begin=tmp_path / "bad")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory ran"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out"),
+        (OSError(28, "No space left on device"), "can't be written"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/7"), "can't be written"),
+    ],
+)
+def test_what_gives_out_while_training_is_one_line_and_the_checkpoint_is_kept(
+    error: Exception,
+    said: str,
+    tiny_llm: Path,
+    coloured: list[QAExample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "mine"
+    monkeypatch.setattr(train, "_SAVE_EVERY", -1)
+
+    def fails(*_: object) -> None:
+        if (out / train.CHECKPOINT).exists():
+            (out / (train.CHECKPOINT + ".new")).write_text("half")
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", fails)
+        with pytest.raises(Unavailable, match=said) as caught:
+            run(coloured, tiny_llm, QUICK, out)
+    assert "--resume mine" in str(caught.value)
+    assert [each.name for each in out.iterdir()] == [train.CHECKPOINT]
+    assert isinstance(run(coloured, tiny_llm, QUICK, out)[-1], Trained)
+
+
+def test_another_error_is_not_explained_away(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shape"), train.explained(tmp_path):
+        raise RuntimeError("shape mismatch")
+
+
+def test_a_container_may_take_less_than_the_machine_has(tmp_path: Path) -> None:
+    new, old, mine = tmp_path / "new", tmp_path / "old", tmp_path / "cgroup"
+    service = new / "user.slice" / "job.service"
+    service.mkdir(parents=True)
+    for place, most, used, cached in ((service, "max", 3000, 0), (service.parent, 8000, 5000, 700)):
+        (place / "memory.max").write_text(f"{most}\n")
+        (place / "memory.current").write_text(f"{used}\n")
+        (place / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
+    mine.write_text("0::/user.slice/job.service\n")
+    assert train._allowed(new, mine) == 3700
+    (old / "memory").mkdir(parents=True)
+    (old / "memory" / "memory.limit_in_bytes").write_text("4000")
+    (old / "memory" / "memory.usage_in_bytes").write_text("4500")
+    (old / "memory" / "memory.stat").write_text("total_inactive_file 100\n")
+    mine.write_text("9:name=systemd:/\n4:memory:/docker/0a1b\n")
+    assert train._allowed(old, mine) == 0
+    assert train._allowed(tmp_path / "none", tmp_path / "none") == math.inf
+    assert train._free_gb(torch.device("cpu")) > 0
+
+
+def test_what_is_looked_at_is_drawn_from_all_kinds(
+    tiny_llm: Path, coloured: list[QAExample]
+) -> None:
+    """A file has the examples of one kind after those of another."""
+    ordered = sorted(coloured * 3, key=lambda each: not each.answerable)
+    held = [replace(each, split="validation") for each in ordered]
+    tokenizer = generate.tokenizer(tiny_llm)
+    _, looked_at, _ = train._encoded(tokenizer, [*coloured, *held], QUICK)
+    nothing = [each for each in looked_at if NO_ANSWER in tokenizer.decode(each.answer)]
+    assert len(looked_at) == train._LOOKED_AT
+    assert len(nothing) >= train._LOOKED_AT // 10
 
 
 def test_another_training_is_not_continued_nor_overwritten(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import pytest
 from finetune import examples, promotion, registry
 from finetune.promotion import Verdict
 from ingest import sync
-from rag_bot import adapters, config, embed
+from rag_bot import adapters, config, embed, read
 from rag_bot.config import Settings
+from rag_bot.index import Index
+from rag_bot.ledger import Origin
 from rag_bot.types import Message
 from tests.conftest import WordEmbedder, drafts_here
 from ui import cli
+from ui.doctor import examine
 from ui.local import Local
 
 PAGE = "# {0}\n\nThe {0} costs EUR {1}. The {0} was bought in March {2}. The {0} weighs {3} kg.\n"
@@ -183,7 +188,46 @@ def test_what_is_exported_is_the_model_with_its_adapter(
     assert difference < 0.1 * (adapted - alone).abs().max()
     assert transformers.AutoTokenizer.from_pretrained("merged").chat_template
     assert rag_bot("train", "e.jsonl", "--method", "prefix", "--batch", "1000") == 0
-    assert rag_bot("export", "--out", "other") in (2,)
+    settings = config.load().settings
+    prefix = registry.entries(settings)[-1].card
+    capsys.readouterr()
+    assert rag_bot("export", prefix.id, "--out", "other") == 2
+    assert "has no place in the weights" in capsys.readouterr().err
+    registry.write(registry.entry(settings, prefix.id).folder, replace(prefix, kind="reader"))
+    assert rag_bot("export", prefix.id, "--out", "other") == 2
+    assert "is a reader" in capsys.readouterr().err
+    with Index(settings.data_dir) as index:
+        (origin, *_) = index.ledger.origins("adapter", entry.card.id)
+        index.ledger.erase(settings.collection, origin, twin_lives=False)
+    assert rag_bot("export", entry.card.id, "--out", "other") == 2
+    assert "learned from a document that was deleted" in capsys.readouterr().err
+    assert not (home / "other").exists()
+
+
+@pytest.mark.parametrize("kind", ["reader", "adapter"])
+def test_doctor_names_what_learned_from_a_deleted_document(
+    settings: Settings, tmp_path: Path, kind: registry.Kind
+) -> None:
+    settings = settings.model_copy(update={"data_dir": tmp_path})
+    place = adapters.folder(settings) / "mine"
+    shutil.copytree(read.SHIPPED if kind == "reader" else adapters.SHIPPED, place)
+    adapters.set_promoted(settings, registry.base_of(settings, kind), ["mine"])
+    origin = Origin("/docs/lease.md", "ab")
+    registry.record(settings, "mine", [origin])
+
+    def said() -> dict[str, tuple[int, str]]:
+        found = examine(config.Loaded(settings, {}))
+        return {each.what: (each.status, f"{each.detail} {each.remedy}") for each in found}
+
+    assert said()[kind] == (0, f"whole, in {place} ")
+    with Index(settings.data_dir) as index:
+        index.ledger.erase(settings.collection, origin, twin_lives=False)
+    other = "adapter" if kind == "reader" else "reader"
+    status, text = said()[kind]
+    assert status == 2
+    assert "mine learned from a document that was deleted" in text
+    assert ("rollback --reader" in text) == (kind == "reader")
+    assert said()[other][0] == 0
 
 
 @pytest.mark.parametrize(

@@ -299,10 +299,8 @@ def _own(row: Mapping[str, Any]) -> QAExample:
     if split not in SPLITS:
         raise UsageError(f"split is none of {', '.join(SPLITS)}")
     document = str(row.get("document") or id_of(*texts))
-    said = answer.strip()
-    if said and not any(claim.markers for claim in parse(said)):
-        marker = next((n for n, t in enumerate(texts, start=1) if said.rstrip(".") in t), 1)
-        said = f"{said} [{marker}]"
+    # The worse answer has a marker too: it is not for lacking one that it is worse.
+    said, rejected = (_marked(each.strip(), texts) for each in (answer, row.get("rejected", "")))
     return QAExample(
         id=id_of(document, question, said),
         document_id=document,
@@ -311,8 +309,16 @@ def _own(row: Mapping[str, Any]) -> QAExample:
         sources=tuple(QASource(document, 1, text) for text in texts),
         answerable=bool(said),
         split=split,
-        rejected=str(row.get("rejected", "")),
+        rejected=rejected,
     )
+
+
+def _marked(said: str, texts: Sequence[str]) -> str:
+    """An answer with the marker of the text that has it, or of the first."""
+    if said in ("", prompt.NO_ANSWER) or any(claim.markers for claim in parse(said)):
+        return said
+    marker = next((n for n, text in enumerate(texts, start=1) if said.rstrip(".") in text), 1)
+    return f"{said} [{marker}]"
 
 
 def _parted(found: Sequence[QAExample]) -> list[QAExample]:

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from eval.metrics.squad import normalize
 from eval.rows import Row
 from finetune import examples
 from finetune.compose import Made, Serving, origins
 from finetune.examples import QAExample, QASource, Split
 from finetune.questions import Question
 from rag_bot.cite import parse, renumbered
+from rag_bot.draft import QUOTATION
 from rag_bot.ledger import Origin
 from rag_bot.prompt import NO_ANSWER
 from rag_bot.types import OMITTED, Source
@@ -59,7 +61,7 @@ def _said(row: Row, shown: Sequence[Source]) -> str:
     """A run's answer with the numbers that its sources have among those shown now."""
     if row.abstained:
         return NO_ANSWER
-    return renumbered(row.answer, _places(row, shown)).strip()
+    return QUOTATION.sub(r"\1", renumbered(row.answer, _places(row, shown)).strip())
 
 
 def _places(row: Row, shown: Sequence[Source]) -> dict[int, int]:
@@ -73,38 +75,38 @@ def _places(row: Row, shown: Sequence[Source]) -> dict[int, int]:
     }
 
 
-def of_feedback(
-    rows: Iterable[Mapping[str, Any]], home: Mapping[str, Split]
-) -> Iterator[QAExample]:
-    """Answers that a person approved of or corrected, over the sources they were given from.
+def of_feedback(row: Mapping[str, Any], home: Mapping[str, Split]) -> QAExample | None:
+    """An answer that a person approved of or corrected, over the sources it was given from.
 
-    A correction is the answer, and what the bot had said is the worse one. What was answered in
-    parts, or of many documents by code, is left out: no one prompt shows its sources.
+    A correction is the answer, and what the bot had said is the worse one. Nothing for what was
+    answered in parts, or of many documents by code: no one prompt shows its sources; nor for a
+    correction that none of the sources bears out by a single word.
     """
-    for row in rows:
-        answer, correction = row["answer"], str(row["correction"]).strip()
-        sources = tuple(_recorded(each) for each in answer.get("sources", ()))
-        surveyed = not answer.get("model_id") and not answer.get("abstained")
-        if not sources or surveyed or answer.get("parts") or not (row["thumb"] > 0 or correction):
-            continue
-        # The prompt counts the sources; an answer's markers may have gaps where some had no room.
-        places = {each["marker"]: n for n, each in enumerate(answer["sources"], start=1)}
-        said = renumbered(str(answer.get("text", "")).strip(), places)
-        if answer.get("abstained"):
-            said = NO_ANSWER
-        right = _cited(renumbered(correction, places), sources) if correction else said
-        document = _cited_first(right, sources).document
-        yield QAExample(
-            id=examples.id_of("feedback", str(row["created_at"]), row["question"]),
-            document_id=document,
-            question=str(answer.get("query") or row["question"]),
-            answer=right,
-            sources=sources,
-            answerable=right != NO_ANSWER,
-            split=home.get(document, "train"),
-            kind="feedback",
-            rejected=said if right != said else "",
-        )
+    answer, correction = row["answer"], str(row["correction"]).strip()
+    sources = tuple(_recorded(each) for each in answer.get("sources", ()))
+    surveyed = not answer.get("model_id") and not answer.get("abstained")
+    if not sources or surveyed or answer.get("parts") or not (row["thumb"] > 0 or correction):
+        return None
+    # The prompt counts the sources; an answer's markers may have gaps where some had no room.
+    places = {each["marker"]: n for n, each in enumerate(answer["sources"], start=1)}
+    said = renumbered(str(answer.get("text", "")).strip(), places)
+    # Where code quoted in its place, the model is to say what was quoted.
+    said = NO_ANSWER if answer.get("abstained") else QUOTATION.sub(r"\1", said)
+    right = _cited(renumbered(correction, places), sources) if correction else said
+    if not right:
+        return None
+    document = _cited_first(right, sources).document
+    return QAExample(
+        id=examples.id_of("feedback", str(row["created_at"]), row["question"]),
+        document_id=document,
+        question=str(answer.get("query") or row["question"]),
+        answer=right,
+        sources=sources,
+        answerable=right != NO_ANSWER,
+        split=home.get(document, "train"),
+        kind="feedback",
+        rejected=said if right != said else "",
+    )
 
 
 def _cited_first(answer: str, sources: Sequence[QASource]) -> QASource:
@@ -127,12 +129,17 @@ def _recorded(source: Mapping[str, Any]) -> QASource:
 
 
 def _cited(correction: str, sources: Sequence[QASource]) -> str:
-    """A person's words, with the marker of the source that has most of them."""
+    """A person's words, with the marker of the source that has most of them; nothing if none has.
+
+    That the documents don't say it needs no source.
+    """
+    if normalize(correction) == normalize(NO_ANSWER):
+        return NO_ANSWER
     if any(claim.markers for claim in parse(correction)):
         return correction
     words = content(correction)
     shares = [len(words & content(source.text)) for source in sources]
-    return f"{correction} [{shares.index(max(shares)) + 1}]" if max(shares) else correction
+    return f"{correction} [{shares.index(max(shares)) + 1}]" if max(shares) else ""
 
 
 def least_sure(made: Iterable[QAExample], count: int) -> list[tuple[float, str]]:

@@ -44,8 +44,6 @@ _READER = reader.Recipe(
     rate=3e-5, longest=4000, wrong=0.8, removed=0.15, twisted=0.2, headed=1.0, mix={}
 )
 """A fifth of the rate that the reader was made with: the questions of a folder are all alike."""
-_PAIRS = 3
-"""Pairs read of each lesson."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +158,15 @@ def write_examples(
     with bench.ledger(settings) as ledger:
         rows = [row for row in ledger.feedback() if row["collection"] == settings.collection]
         for row in rows:
-            origins = tuple(ledger.origins("feedback", str(row["id"])))
-            for told in feedback.of_feedback([row], home):
-                example = examples.without(told, held_back)
-                if example:
-                    made[example.id] = compose.Made(example, origins)
-                else:
-                    unheard += 1
+            if not (row["thumb"] > 0 or row["correction"].strip()):
+                continue
+            told = feedback.of_feedback(row, home)
+            example = examples.without(told, held_back) if told else None
+            if example:
+                origins = tuple(ledger.origins("feedback", str(row["id"])))
+                made[example.id] = compose.Made(example, origins)
+            else:
+                unheard += 1
     gone = [each.source for each in _deleted(settings)]
     judged = {normalize(question) for question in golden}
     barred = {name for name, each in made.items() if normalize(each.example.question) in judged}
@@ -295,9 +295,12 @@ def learn(
             place.rmdir()
             registry.forget(settings, place.name)
     assert trained is not None, "a training ends with what it made"
-    lessons = examples.of_split(taught, "train")
+    lessons = [each for each in taught if each.id in trained.learned]
     registry.write_asked(place, (each.question for each in lessons), begin)
-    learned = registry.Learned.of((each.kind, each.document_id, each) for each in lessons)
+    # Without paths: the same data in another folder are the same data.
+    learned = registry.Learned.of(
+        (each.kind, each.document_id, replace(each, origins=())) for each in lessons
+    )
     yield registry.register(
         place, settings, "adapter", dataclasses.asdict(recipe), learned, trained, begin
     )
@@ -354,7 +357,7 @@ def _trained_reader(
     sources = {origin for each in taught for origin in each.origins}
     registry.record(settings, place.name, sorted(sources), begin, check=check)
     registry.write_asked(place, (each.lesson.question for each in taught), begin)
-    recipe = replace(_READER, seed=seed, pairs=_PAIRS * len(taught))
+    recipe = replace(_READER, seed=seed, pairs=2 * len(taught))  # all that can be drawn
     headers = {text: name for each in taught for text, name in each.headers.items()}
     base = models.locate(settings.models.embedder, settings.models.dir)
     begun = time.monotonic()

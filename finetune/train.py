@@ -130,7 +130,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Event, the last: where the best adapter lies, and its losses on validation."""
+    """Event, the last: where the best adapter lies, and its losses on validation.
+
+    `seconds` are those of all attempts; `learned` the ids of the examples it was trained on.
+    """
 
     folder: Path
     first: float
@@ -138,6 +141,7 @@ class Trained:
     steps: int
     seconds: float
     peak_gb: float
+    learned: frozenset[str] = frozenset()
 
 
 Event = Begun | Step | Look | Trained
@@ -203,7 +207,7 @@ def _trained(
     transformers.utils.logging.disable_progress_bar()
     where = _device(device)
     tokenizer = generate.tokenizer(base)
-    lessons, looked_at, too_long = _encoded(tokenizer, taught, recipe)
+    lessons, looked_at, too_long, learned = _encoded(tokenizer, taught, recipe)
     _refuse_hopeless(cost := estimate(base, lessons, looked_at, recipe, where), recipe, hours)
     model = _with_adapter(_base(base, recipe, where), recipe, begin)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -244,10 +248,11 @@ def _trained(
         if (step + 1) % every == 0 or step + 1 == len(plan):
             yield work.look(step + 1, _mean(model, loss_of, looked_at, recipe))
         if time.monotonic() - saved > _SAVE_EVERY:
-            work.save(step + 1)
+            work.save(step + 1, time.monotonic() - begun)
             saved = time.monotonic()
     first, best = work.finish(model)
-    yield Trained(out, first, best, work.steps, time.monotonic() - begun, peak_gb(where))
+    seconds = work.spent + time.monotonic() - begun
+    yield Trained(out, first, best, work.steps, seconds, peak_gb(where), learned)
 
 
 def estimate(
@@ -306,12 +311,13 @@ def _refuse_hopeless(cost: Cost, recipe: Recipe, hours: float) -> None:
 
 def _encoded(
     tokenizer: Any, taught: Sequence[QAExample], recipe: Recipe
-) -> tuple[list[Encoded], list[Encoded], int]:
-    """What is learned, what is looked at, and how many were too long."""
+) -> tuple[list[Encoded], list[Encoded], int, frozenset[str]]:
+    """What is learned, what is looked at, how many were too long, and the ids of the learned."""
     if recipe.beta:
         taught = [each for each in taught if each.rejected]
     found: dict[str, list[Encoded]] = {"train": [], "validation": [], "test": []}
     too_long = 0
+    learned = set()
     for each in taught:
         encoded = tokens.encode(tokenizer, each)
         if not recipe.beta:
@@ -320,6 +326,7 @@ def _encoded(
             too_long += 1
         else:
             found[each.split].append(encoded)
+            learned |= {each.id} if each.split == "train" else set()
     lessons = found["train"]
     if len(lessons) < FEWEST:
         what = "examples with a rejected answer" if recipe.beta else "examples to train on"
@@ -331,7 +338,12 @@ def _encoded(
     # those that come first are all of one kind.
     held = found["validation"]
     some = min(len(held) or max(FEWEST, len(lessons) // 10), _LOOKED_AT)
-    return lessons, random.Random(recipe.seed).sample(held or lessons, some), too_long
+    return (
+        lessons,
+        random.Random(recipe.seed).sample(held or lessons, some),
+        too_long,
+        frozenset(learned),
+    )
 
 
 def _plan(lessons: Sequence[Encoded], recipe: Recipe) -> list[list[int]]:
@@ -384,6 +396,7 @@ class _Work:
         self._trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._best: dict[str, torch.Tensor] = {}
         self.steps = 0
+        self.spent = 0.0
         self.losses: list[tuple[int, float]] = []
         self.looks: list[tuple[int, float]] = []
         self.waited = 0
@@ -401,7 +414,8 @@ class _Work:
             self._best = {n: p.detach().clone() for n, p in self._trained.items()}
         return Look(step, loss, best)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, seconds: float) -> None:
+        """Write a checkpoint, so many seconds after this attempt began."""
         new = self._out / (CHECKPOINT + ".new")
         torch.save(
             {
@@ -413,6 +427,7 @@ class _Work:
                 "looks": self.looks,
                 "waited": self.waited,
                 "step": step,
+                "spent": self.spent + seconds,
                 "random": torch.get_rng_state(),
                 "random_cuda": torch.cuda.get_rng_state_all(),
             },
@@ -451,7 +466,7 @@ class _Work:
         self.losses = [tuple(each) for each in saved["losses"]]
         self.looks = [tuple(each) for each in saved["looks"]]
         self.waited = int(saved["waited"])
-        self.steps = int(saved["step"])
+        self.steps, self.spent = int(saved["step"]), float(saved["spent"])
         return self.steps
 
     def finish(self, model: Any) -> tuple[float, float]:
@@ -570,7 +585,7 @@ def _with_adapter(model: Any, recipe: Recipe, begin: Path | None) -> Any:
 def _identity(base: Path, recipe: Recipe, lessons: Sequence[Encoded], begin: Path | None) -> str:
     """The same for the same training and no other."""
     said = {
-        "format": 2,  # what a checkpoint holds
+        "format": 3,  # what a checkpoint holds
         "base": models.fingerprint(base),
         "recipe": dataclasses.asdict(recipe),
         "lessons": hashlib.sha256(json.dumps(lessons).encode()).hexdigest(),

@@ -33,6 +33,11 @@ SURE_FROM = 0.7
 On the held-out documents the sentence it points at holds the answer in 54 % of the questions
 between 0.7 and 0.75 and in 83 % of those above 0.8, but in 31 % of those just below.
 """
+_SAYS = "The documents say: “{}”"
+QUOTATION = re.compile(
+    rf"^{re.escape(_SAYS).replace(re.escape('{}'), '(.*)')}(?=(?: \[\d+\])*$)", re.MULTILINE
+)
+"""Words of a document that code gave for the model's: group 1."""
 _MOST_CLAIMS = 6
 _CIRCLE = re.compile(r"(.{8,}?)\1\1$", re.DOTALL)
 _LOOP = 400
@@ -229,7 +234,7 @@ def evidence_of(sources: Sequence[Source]) -> Evidence | None:
 
 
 def _quoted(cited: Citation, score: float) -> Verdict:
-    claim = f"The documents say: “{' '.join(cited.quote.split())}”"
+    claim = _SAYS.format(" ".join(cited.quote.split()))
     return Verdict(claim, (cited,), "supported", round(score, 4))
 
 

@@ -239,8 +239,10 @@ def _recipe(options: argparse.Namespace, settings: Settings) -> Recipe:
     from finetune.train import Recipe
 
     dpo = options.method == "dpo"
+    method = settings.finetune.method if dpo or not options.method else options.method
     asked = {
-        "method": settings.finetune.method if dpo or not options.method else options.method,
+        # Preferences change weights, which a soft prompt or a prefix has none of.
+        "method": "lora" if dpo and method not in ("lora", "qlora") else method,
         "seed": options.seed,
         "epochs": options.epochs,
         "rate": options.rate,
@@ -341,7 +343,8 @@ def _shown(events: Iterable[Any], made: list[QAExample] | None) -> Any:
                 if event.unheard:
                     print(
                         f"{event.unheard} answers that people judged were left out: their documents"
-                        " are for testing or gone, or models are judged by their question"
+                        " are for testing or gone, no one source bears them out, or models are"
+                        " judged by their question"
                     )
             case train.Begun():
                 going_on = f", from step {event.step}" * bool(event.step)

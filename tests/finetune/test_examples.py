@@ -101,6 +101,11 @@ def test_files_of_ones_own_are_enough(tmp_path: Path) -> None:
     found = examples.read(lines)
     assert [each.answer for each in found] == ["Bo. [2]", prompt.NO_ANSWER, "In Rome. [1]"]
     assert [each.answerable for each in found] == [True, False, True]
+    # A worse answer has its marker as well: nobody is to learn that a marker is what makes it good.
+    worse = [rows[0] | {"rejected": said} for said in ("Ann.", "Cy", "Ann [2]", prompt.NO_ANSWER)]
+    lines.write_text("\n".join(map(json.dumps, worse)))
+    rejected = [each.rejected for each in examples.read(lines)]
+    assert rejected == ["Ann. [1]", "Cy [1]", "Ann [2]", prompt.NO_ANSWER]
     table = tmp_path / "own.csv"
     table.write_text('question,context,answer\nWho?,"It was\nAnn.",Ann\n', "utf-8")
     (one,) = examples.read(table)

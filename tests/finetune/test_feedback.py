@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from eval.cases import GoldenCase, PageRef
 from eval.rows import Row, Shown
 from finetune import compose, examples, feedback
 from finetune.compose import Serving
-from finetune.examples import QAExample
+from finetune.examples import QAExample, Split
 from finetune.questions import Question
 from rag_bot import prompt
 from rag_bot.answer import Pipeline
@@ -16,6 +17,10 @@ from rag_bot.types import OMITTED
 def made(pipeline: Pipeline, *asked: Question, **how: Any) -> list[QAExample]:
     found = compose.compose(asked, Serving(pipeline, how.get("home", {})))
     return [each.example for some in found for each in some]
+
+
+def learned(rows: Sequence[dict[str, Any]], home: dict[str, Split]) -> list[QAExample]:
+    return [each for row in rows if (each := feedback.of_feedback(row, home))]
 
 
 def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
@@ -28,7 +33,7 @@ def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
         "Rent?", "How much is the rent?", "EUR 120 [1]", sources, (), (), False, "", "m"
     )
     row = {"created_at": 1.0, "question": "Rent?", "answer": jsonable(answer), "correction": ""}
-    liked, corrected = feedback.of_feedback(
+    liked, corrected = learned(
         [
             row | {"thumb": 1},
             row | {"thumb": -1},
@@ -41,7 +46,7 @@ def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
     assert corrected.rejected == "EUR 120 [1]"
     assert liked.messages == prompt.build("How much is the rent?", sources)
     nothing = jsonable(replace(answer, text="I found no answer.", abstained=True))
-    praised, mended = feedback.of_feedback(
+    praised, mended = learned(
         [
             row | {"answer": nothing, "thumb": 1},
             row | {"answer": nothing, "thumb": 1, "correction": "EUR 2,400"},
@@ -50,6 +55,28 @@ def test_feedback_teaches_what_a_person_said(pipeline: Pipeline) -> None:
     )
     assert (praised.answer, praised.rejected) == (prompt.NO_ANSWER, "")
     assert (mended.answer, mended.rejected) == (f"EUR 2,400 [{right.marker}]", prompt.NO_ANSWER)
+
+
+def test_feedback_teaches_no_frame_of_codes_and_nothing_that_no_source_bears_out(
+    pipeline: Pipeline,
+) -> None:
+    from rag_bot.jsonable import jsonable
+    from rag_bot.types import Answer
+
+    sources = pipeline.sources("How much is the rent?")
+    text = (
+        "The documents say: “The rent is EUR 2,400 a month.” [1]\n\n"
+        "The documents say: “It is paid [3] to “Dunmore” Estates.” [1]"
+    )
+    answer = Answer("Rent?", "Rent?", text, sources, (), (), False, "", "m")
+    row = {"created_at": 1.0, "question": "Rent?", "answer": jsonable(answer), "thumb": 1}
+    (told,) = learned([row | {"correction": ""}], {})
+    assert told.answer == (
+        "The rent is EUR 2,400 a month. [1]\n\nIt is paid [3] to “Dunmore” Estates. [1]"
+    )
+    assert not learned([row | {"correction": "Zebras graze."}], {})
+    (nothing,) = learned([row | {"correction": prompt.NO_ANSWER}], {})
+    assert (nothing.answer, nothing.answerable) == (prompt.NO_ANSWER, False)
 
 
 def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: Pipeline) -> None:
@@ -61,7 +88,7 @@ def test_feedback_belongs_to_the_split_of_the_document_that_it_cites(pipeline: P
     assert second != sources[0].document
     answer = Answer("Q?", "Q?", "It is so [2]", sources, (), (), False, "", "m")
     row = {"created_at": 1.0, "question": "Q?", "answer": jsonable(answer), "correction": ""}
-    (told,) = feedback.of_feedback([row | {"thumb": 1}], {second: "test"})
+    (told,) = learned([row | {"thumb": 1}], {second: "test"})
     assert (told.document_id, told.split) == (second, "test")
 
 
@@ -78,10 +105,10 @@ def test_feedback_is_learned_with_the_numbers_of_its_prompt(pipeline: Pipeline) 
         row | {"answer": jsonable(each)}
         for each in (answer, replace(answer, parts=("Q", "R")), replace(answer, model_id=""))
     ]
-    (told,) = feedback.of_feedback(rows, {second: "test"})
+    (told,) = learned(rows, {second: "test"})
     assert told.answer == "It is so [2], not so"
     assert (told.document_id, told.split) == (second, "test")
-    (mended,) = feedback.of_feedback([rows[0] | {"thumb": -1, "correction": "Thus [5]"}], {})
+    (mended,) = learned([rows[0] | {"thumb": -1, "correction": "Thus [5]"}], {})
     assert (mended.answer, mended.rejected) == ("Thus [2]", "It is so [2], not so")
 
 

@@ -13,6 +13,7 @@ from eval import bench, cases, run
 from eval.cases import GoldenCase, PageRef
 from eval.run import Plan
 from finetune import examples, loop, promotion, registry
+from finetune.examples import QAExample
 from finetune.train import Recipe
 from ingest.delete import delete
 from ingest.sync import ingest
@@ -216,6 +217,24 @@ def test_a_loop_goes_on_from_nothing_that_knows_the_cases_that_decide(
     assert loop.starting_point(settings, recipe, golden, pipeline) == adapters.SHIPPED
     assert loop.starting_point(settings, Recipe(rank=rank + 1), golden, pipeline) is None
     assert loop.starting_point(settings, Recipe(method="prompt"), golden, pipeline) is None
+
+
+def test_a_card_counts_what_was_learned_and_knows_the_same_data_elsewhere(
+    settings: Settings, tiny_llm: Path, coloured: list[QAExample]
+) -> None:
+    models_ = settings.models.model_copy(update={"llm": str(tiny_llm)})
+    settings = settings.model_copy(update={"models": models_})
+    recipe = Recipe(rate=1e-2, epochs=0.2, batch=1500, looks=1, longest=300)
+    taught = [each for each in coloured if each.split == "train"]
+    taught[0] = replace(taught[0], sources=(replace(taught[0].sources[0], text="so " * 600),))
+    hashes = []
+    for folder in ("/here", "/there"):
+        moved = [replace(each, origins=((f"{folder}/d.txt", "ab"),)) for each in taught]
+        *_, card = loop.learn(moved, settings, recipe)
+        assert isinstance(card, registry.Card)
+        assert sum(card.kinds.values()) == len(taught) - 1
+        hashes.append(card.data_sha256)
+    assert hashes[0] == hashes[1]
 
 
 def test_a_loop_that_can_not_begin_leaves_no_folder(settings: Settings, docs: Path) -> None:

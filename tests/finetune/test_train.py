@@ -298,7 +298,7 @@ def test_what_is_looked_at_is_drawn_from_all_kinds(
     ordered = sorted(coloured * 3, key=lambda each: not each.answerable)
     held = [replace(each, split="validation") for each in ordered]
     tokenizer = generate.tokenizer(tiny_llm)
-    _, looked_at, _ = train._encoded(tokenizer, [*coloured, *held], QUICK)
+    _, looked_at, *_ = train._encoded(tokenizer, [*coloured, *held], QUICK)
     nothing = [each for each in looked_at if NO_ANSWER in tokenizer.decode(each.answer)]
     assert len(looked_at) == train._LOOKED_AT
     assert len(nothing) >= train._LOOKED_AT // 10

@@ -152,11 +152,6 @@ def splits(documents: Iterable[str], seed: int = 0) -> dict[str, Split]:
     return {name: found.get(name, "train") for name in names}
 
 
-def of_split(examples: Sequence[QAExample], split: Split) -> list[QAExample]:
-    """Those of one split."""
-    return [each for each in examples if each.split == split]
-
-
 def check(
     examples: Sequence[QAExample],
     golden: Collection[str] = (),

@@ -77,9 +77,9 @@ class Steps:
         plain = Database.transaction
 
         @contextlib.contextmanager
-        def transaction(database: Database) -> Iterator[Any]:
+        def transaction(database: Database, **how: bool) -> Iterator[Any]:
             outermost = not database._depth
-            with plain(database) as connection:
+            with plain(database, **how) as connection:
                 yield connection
                 if outermost:
                     self("before COMMIT")

@@ -1,7 +1,7 @@
 """The lexical index: BM25 over a persistent, incremental tantivy index.
 
 Chosen over SQLite FTS5 by measurement: over 100,000 chunks, 50 hits a question, tantivy took
-4 ms at p95 where FTS5 took hundreds (README, "Measured"). BM25 with k1 = 1.2 and b = 0.75
+4 ms at p95 where FTS5 took hundreds (MEASURED.md). BM25 with k1 = 1.2 and b = 0.75
 (Robertson & Zaragoza, "The Probabilistic Relevance Framework", 2009).
 """
 

@@ -13,6 +13,7 @@ from ui import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+MEASURED = (ROOT / "MEASURED.md").read_text("utf-8")
 
 
 def test_it_lists_every_setting_with_its_default() -> None:
@@ -26,7 +27,7 @@ def test_it_lists_every_setting_with_its_default() -> None:
 
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
 OURS = re.findall(r"^(?:rag-bot|ingest) .*", BLOCKS, re.MULTILINE)
-MODULES = re.findall(r"python -m ((?:eval|finetune)\.\w+)([^`\n]*)", README)
+MODULES = re.findall(r"python -m ((?:eval|finetune)\.\w+)([^`\n]*)", README + MEASURED)
 
 
 @pytest.mark.parametrize("line", OURS)
@@ -34,6 +35,14 @@ def test_each_command_is_one(line: str) -> None:
     words = shlex.split(line, comments=True)
     arguments = words[1:] if words[0] == "rag-bot" else words
     assert cli.parse(arguments).run
+
+
+def test_its_figures_are_those_that_were_measured() -> None:
+    """The few that it shows stand in the tables that they were taken from."""
+    rows = README.partition("## Measured")[2].partition("## Limits")[0].splitlines()[8:]
+    figures = {each for row in rows for each in re.findall(r"[+−]?\.\d{3}|\d\.\d\d s|1\.000", row)}
+    assert len(figures) > 15
+    assert {each for each in figures if each not in MEASURED} == set()
 
 
 def test_there_are_commands() -> None:

@@ -28,6 +28,8 @@ from rag_bot.types import Heading
 
 AGREEMENT = 0.98
 """The share of characters two readings of a page must have in common to count as the same text."""
+SPACED = 0.95
+"""Of pdfium's words, how many pypdf must see: it takes the narrow gaps of justified lines for none."""
 MAX_BOOKMARKS = 5_000
 MAX_ANNOTATIONS = 200_000
 """Links, comments and form fields of all pages together, among which the fields are found."""
@@ -164,7 +166,7 @@ def _checked(pages: list[str], data: bytes, progress: Progress) -> list[str]:
         for index, page in enumerate(pages):
             if _LOST_LETTER.search(page):
                 again = _witnessed(reader.pages[index])
-                if again is not None and agreement(page, again) >= AGREEMENT:
+                if again is not None and _is_whole(again, page):
                     pages[index] = again
                 progress(index + 1, len(pages))
     except (DocumentError, MemoryError):
@@ -173,6 +175,13 @@ def _checked(pages: list[str], data: bytes, progress: Progress) -> list[str]:
     except Exception:
         pass
     return pages
+
+
+def _is_whole(again: str, page: str) -> bool:
+    """Whether pypdf's reading of a page has the same characters, and its words apart."""
+    return (
+        agreement(page, again) >= AGREEMENT and len(again.split()) >= SPACED * len(page.split())
+    )
 
 
 def _witnessed(page: pypdf.PageObject) -> str | None:

@@ -179,9 +179,7 @@ def _checked(pages: list[str], data: bytes, progress: Progress) -> list[str]:
 
 def _is_whole(again: str, page: str) -> bool:
     """Whether pypdf's reading of a page has the same characters, and its words apart."""
-    return (
-        agreement(page, again) >= AGREEMENT and len(again.split()) >= SPACED * len(page.split())
-    )
+    return agreement(page, again) >= AGREEMENT and len(again.split()) >= SPACED * len(page.split())
 
 
 def _witnessed(page: pypdf.PageObject) -> str | None:

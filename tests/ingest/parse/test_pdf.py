@@ -106,6 +106,24 @@ def test_agreement_is_the_share_of_common_characters():
     assert pdf.agreement("", "abc") == 0.0
 
 
+@pytest.mark.parametrize(
+    ("fast", "again", "kept"),
+    [
+        ("the ef ect of a rule", "the effect of a rule", "the effect of a rule"),
+        ("run autoconf in a folder", "runautoconfinafolder", "run autoconf in a folder"),
+        ("the ef ect of a rule", "theeffectofarule", "the ef ect of a rule"),
+    ],
+)
+def test_pypdf_mends_lost_letters_but_not_at_the_price_of_the_spaces(
+    monkeypatch, fast, again, kept
+):
+    filler = " many more words of the same page" * 10
+    monkeypatch.setattr(pdfium.PdfTextPage, "get_text_range", lambda self: fast + filler)
+    glued = filler.replace(" ", "") if " " not in again else filler
+    monkeypatch.setattr(pypdf.PageObject, "extract_text", lambda self: again + glued)
+    assert parse("a.pdf", _pdf("a page")).pages == (kept + filler,)
+
+
 def test_passwords(rejected):
     assert rejected("a.pdf", _encrypted("open me", "owner")) == "encrypted"
     assert parse("a.pdf", _encrypted("", "owner")).pages == ("secret words",)

@@ -29,7 +29,7 @@ from rag_bot.types import Heading
 AGREEMENT = 0.98
 """The share of characters two readings of a page must have in common to count as the same text."""
 SPACED = 0.95
-"""Of pdfium's words, how many pypdf must see: it takes the narrow gaps of justified lines for none."""
+"""Of pdfium's words, how many pypdf must see: narrow gaps of justified lines are none to it."""
 MAX_BOOKMARKS = 5_000
 MAX_ANNOTATIONS = 200_000
 """Links, comments and form fields of all pages together, among which the fields are found."""
